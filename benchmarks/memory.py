@@ -1,0 +1,86 @@
+"""Peak extra memory of one fit, measured in a process of its own.
+
+``python benchmarks/memory.py 1000000 20 float64`` prints the bytes above those held before ``fit``.
+"""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def _status_bytes(name):
+    """One memory figure of /proc/self/status, None where there is none."""
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(name + ":")), None)
+
+
+def _peak_bytes():
+    """Most resident memory since the last reset (or since the start)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return _status_bytes("VmHWM") or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _reset_peak():
+    """Set the high-water mark to the present size where the system allows it."""
+    try:
+        CLEAR_REFS.write_text("5")
+    except OSError:
+        pass  # the mark then stands at the size of the data: made in place, it left no higher peak
+
+
+def _data(n, d, dtype):
+    """Normal columns and a noisy target, made without a temporary array of their size."""
+    rng = np.random.default_rng(0)
+    X = np.empty((n, d), dtype=dtype)
+    rng.standard_normal(out=X, dtype=X.dtype)
+    y = X @ rng.standard_normal(d).astype(dtype)
+    y += rng.standard_normal(n, dtype=X.dtype)
+    return X, y
+
+
+def extra_bytes(n, d, dtype):
+    """Peak above the size before `fit`, in this process, after a small fit has loaded all code."""
+    from sk_gdlinear import GDLinearRegressor
+
+    GDLinearRegressor(max_iter=2, tol=None, random_state=0).fit(*_data(1000, d, dtype))
+    X, y = _data(n, d, dtype)
+    _reset_peak()
+    before = _status_bytes("VmRSS") or _peak_bytes()
+    GDLinearRegressor(random_state=0).fit(X, y)
+    return max(_peak_bytes() - before, 0)
+
+
+def measure(n, d, dtype):
+    """`extra_bytes` of a fresh process."""
+    command = [sys.executable, "-W", "ignore", __file__, str(n), str(d), dtype]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def rows(shapes):
+    """Table rows for every shape, in both precisions."""
+    result = []
+    for n, d in shapes:
+        for dtype in ("float64", "float32"):
+            size, extra = n * d * np.dtype(dtype).itemsize, measure(n, d, dtype)
+            result.append(
+                {
+                    "rows × columns": f"{n:,} × {d:,}",
+                    "dtype": dtype,
+                    "X MB": size / 1e6,
+                    "extra MB": extra / 1e6,
+                    "% of X": 100 * extra / size,
+                }
+            )
+    return result
+
+
+if __name__ == "__main__":
+    print(extra_bytes(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

@@ -1,0 +1,101 @@
+"""What the benchmark scripts share: the heading, markdown tables, paired timing, JSON."""
+
+import importlib.util
+import json
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+PACKAGES = ("numpy", "scipy", "scikit-learn")
+
+
+def _cpu_model():
+    """Name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _own_version():
+    """Version of sk_gdlinear, and whether its compiled kernel is there."""
+    try:
+        number = version("sk_gdlinear")
+    except PackageNotFoundError:
+        number = "not installed"
+    kernel = importlib.util.find_spec("sk_gdlinear._kernel") is not None
+    return f"{number} ({'compiled kernel' if kernel else 'array engine only'})"
+
+
+def environment():
+    """Machine, versions and threads of this run."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "BLAS threads": os.environ.get("OPENBLAS_NUM_THREADS", "not set"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "sk_gdlinear": _own_version(),
+    }
+
+
+def heading(title):
+    """Title and environment as markdown."""
+    pairs = ", ".join(f"{name} {value}" for name, value in environment().items())
+    return f"# {title}\n\n{pairs}\n"
+
+
+def table(rows):
+    """Markdown table of a list of dicts that share their keys."""
+    columns = list(rows[0])
+    cells = [columns, *([_cell(row[name]) for name in columns] for row in rows)]
+    widths = [max(len(line[j]) for line in cells) for j in range(len(columns))]
+    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value):
+    """Short text of one value: three digits, thousands separated."""
+    if value is None:
+        return "–"
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
+    return str(value)
+
+
+def milliseconds(call):
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def interleaved(calls, n_runs):
+    """Milliseconds of every call in `calls` (a dict), shape (n_runs,) each, taken in turn after a warm-up."""
+    for call in calls.values():
+        call()
+    times = {name: np.empty(n_runs) for name in calls}
+    for run in range(n_runs):
+        for name, call in calls.items():
+            times[name][run] = milliseconds(call)
+    return times
+
+
+def spread(values, digits=1):
+    """Smallest and largest value as text."""
+    return f"{np.min(values):.{digits}f}–{np.max(values):.{digits}f}"
+
+
+def write_json(path, **tables):
+    """Store the environment and the rows of every table."""
+    content = {"environment": environment(), **tables}
+    Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False, default=float) + "\n")

@@ -1,0 +1,208 @@
+r"""What is known of the data before descending: running column statistics, the change of variables, the safe step.
+
+The descent works in :math:`z = (x - \mu) / s` and :math:`y' = (y - \mu_y) / \sigma_y`, with
+
+.. math:: s_j = \max(\sigma_j, a_j / \sqrt m), \qquad a_j = \max_i |x_{ij} - \mu_j|,
+
+``m`` the nominal batch size.  The second term bounds every ``|z|`` by ``sqrt(m)``, so that no single row, a rare category or an
+outlier, dominates a batch.  This changes the path of the descent, never its objective.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ._engine import kernel
+
+# Rows from which the largest eigenvalue is estimated, and the margin for what they may miss.
+EIGENVALUE_ROWS = 2048
+EIGENVALUE_MARGIN = 1.05
+
+# Columns up to which the eigenvalue comes from the Gram matrix, and the most power iterations beyond.
+GRAM_COLUMNS = 160
+POWER_ITERATIONS = 30
+
+# Rows handled at once by the array functions here.
+BLOCK_ROWS = 1024
+
+
+@dataclass
+class Moments:
+    """Running weighted statistics of the columns of a matrix, float64 whatever the data."""
+
+    count: float  # sum of weights
+    mean: np.ndarray
+    square_deviation: np.ndarray  # weighted sum of (x - mean)^2
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def empty(cls, n_columns):
+        """Statistics of no rows at all."""
+        zeros = np.zeros(n_columns)
+        return cls(0.0, zeros, zeros.copy(), zeros + np.inf, zeros - np.inf)
+
+    def copy(self):
+        """Return an independent copy."""
+        return Moments(self.count, *(a.copy() for a in (self.mean, self.square_deviation, self.low, self.high)))
+
+    def add(self, X, order, weight):
+        """Take in the rows ``order`` of ``X``."""
+        add = column_moments if kernel is None else kernel.column_moments
+        self.count = add(X, order, weight, self.mean, self.square_deviation, self.low, self.high, self.count)
+
+    def spread(self, centre):
+        """Root mean square and largest absolute value about the mean, or about 0 if not ``centre``."""
+        middle = self.mean if centre else np.zeros_like(self.mean)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rms = np.sqrt(self.square_deviation / self.count + (self.mean - middle) ** 2)
+            largest = np.maximum(self.high - middle, middle - self.low)
+        if centre:  # a constant column has no spread, whatever rounding left of it
+            rms[self.low == self.high] = largest[self.low == self.high] = 0.0
+        # Squares of very large or very small numbers leave the range of float64.
+        return np.where(np.isfinite(rms) & (rms > 0.0), rms, largest), largest
+
+
+def column_moments(X, order, weight, mean, square_deviation, low, high, count):
+    """Add the rows of ``order`` to the running moments, in place; return the new sum of weights.
+
+    Blocks of rows are merged by the pairwise update of Chan, Golub and LeVeque (The American Statistician 37, 1983), which
+    keeps its precision where columns have offsets far larger than their spread.
+    """
+    for start in range(0, len(order), BLOCK_ROWS):
+        rows = order[start : start + BLOCK_ROWS]
+        block = X[rows].astype(np.float64)
+        s = np.ones(len(rows)) if weight is None else weight[rows].astype(np.float64)
+        total = s.sum()
+        block_mean = s @ block / total
+        delta = block_mean - mean
+        mean += delta * (total / (count + total))
+        square_deviation += s @ (block - block_mean) ** 2 + delta**2 * (count * total / (count + total))
+        np.minimum(low, block.min(axis=0), out=low)
+        np.maximum(high, block.max(axis=0), out=high)
+        count += total
+    return count
+
+
+class Conditioning(NamedTuple):
+    """The change of variables ``z = (x - shift) * inv_scale``, ``y' = (y - target_shift) * target_inv_scale``."""
+
+    shift: np.ndarray  # (d,)
+    inv_scale: np.ndarray  # (d,), 0 for a constant column
+    target_shift: np.ndarray  # (k,)
+    target_inv_scale: np.ndarray  # (k,)
+
+    @classmethod
+    def identity(cls, d, k, dtype):
+        """No change at all: plain gradient descent."""
+        return cls(np.zeros(d, dtype), np.ones(d, dtype), np.zeros(k, dtype), np.ones(k, dtype))
+
+    @classmethod
+    def of(cls, features, targets, batch_size, fit_intercept, dtype):
+        """From the moments of the features and of the targets; ``batch_size`` is None for full batches."""
+        rms, largest = features.spread(centre=fit_intercept)
+        if batch_size is not None:
+            rms = np.maximum(rms, largest / np.sqrt(batch_size))
+        target_rms, _ = targets.spread(centre=fit_intercept)
+        zero = not fit_intercept
+        maps = (
+            np.zeros_like(rms) if zero else features.mean,
+            _inverse(rms, dtype, where_zero=0.0),
+            np.zeros_like(target_rms) if zero else targets.mean,
+            _inverse(target_rms, dtype, where_zero=1.0),
+        )
+        return cls(*(a.astype(dtype) for a in maps))
+
+    def rows(self, X):
+        """Conditioned rows ``z``."""
+        return (X - self.shift) * self.inv_scale
+
+    def targets(self, Y):
+        """Conditioned targets ``y'``."""
+        return (Y - self.target_shift) * self.target_inv_scale
+
+    def to_user(self, W, b):
+        """Coefficients (k, d) in the dtype of ``W`` and intercept (k,) in float64, in the units of the data."""
+        unit = 1.0 / self.target_inv_scale.astype(np.float64)
+        coef = (W * self.inv_scale.astype(np.float64) * unit[:, None]).astype(W.dtype)
+        # From the rounded coefficients, so that the intercept makes good what their rounding shifts.
+        intercept = b * unit + self.target_shift - coef.astype(np.float64) @ self.shift.astype(np.float64)
+        return coef, intercept
+
+    def from_user(self, coef, intercept):
+        """Inverse of ``to_user``; a constant column's coefficient goes into the intercept."""
+        inv_unit = self.target_inv_scale.astype(np.float64)
+        inv_scale = self.inv_scale.astype(np.float64)
+        scale = np.divide(1.0, inv_scale, out=np.zeros_like(inv_scale), where=inv_scale > 0)
+        coef = np.asarray(coef, dtype=np.float64)
+        W = coef * scale * inv_unit[:, None]
+        b = (intercept - self.target_shift + coef @ self.shift.astype(np.float64)) * inv_unit
+        return W.astype(self.shift.dtype, order="C"), b.astype(self.shift.dtype)
+
+
+def _inverse(scale, dtype, where_zero):
+    """``1 / scale``, and ``where_zero`` where that does not exist in ``dtype``."""
+    smallest = 1.0 / float(np.finfo(dtype).max)
+    return np.divide(1.0, scale, out=np.full_like(scale, where_zero), where=scale > smallest)
+
+
+def max_row_norm(X, order, weight, shift, inv_scale, fit_intercept):
+    """Largest weighted squared norm of a conditioned row of ``order``, the intercept's 1 included."""
+    largest = 0.0
+    for start in range(0, len(order), BLOCK_ROWS):
+        rows = order[start : start + BLOCK_ROWS]
+        norm = (((X[rows] - shift) * inv_scale).astype(np.float64) ** 2).sum(axis=1) + bool(fit_intercept)
+        if weight is not None:
+            norm *= weight[rows]
+        largest = max(largest, float(norm.max()))
+    return largest
+
+
+def max_eigenvalue(Z, weight, fit_intercept):
+    """Largest eigenvalue of ``sum_i s_i z_i z_i^T / n``, the intercept's column of ones included.
+
+    Exact from the Gram matrix of the smaller side; by power iteration, to 1 %, where both sides are large.
+    """
+    Z = Z.astype(np.float64)
+    if fit_intercept:
+        Z = np.column_stack([Z, np.ones(len(Z))])
+    if weight is not None:
+        Z = Z * np.sqrt(weight.astype(np.float64))[:, None]
+    n, d = Z.shape
+    if min(n, d) <= GRAM_COLUMNS:
+        gram = Z.T @ Z if d <= n else Z @ Z.T
+        return float(np.linalg.eigvalsh(gram)[-1]) / n
+    v = Z.sum(axis=0) + np.random.default_rng(0).standard_normal(d)
+    value = 0.0
+    for _ in range(POWER_ITERATIONS):
+        v = Z.T @ (Z @ (v / np.linalg.norm(v)))
+        before, value = value, float(np.linalg.norm(v))
+        if value <= 1.01 * before:
+            break
+    return value / n
+
+
+def curvature(X, order, weight, conditioning, fit_intercept):
+    """Return ``beta`` and ``lambda_1`` of the rows ``order`` (see ``_schedules.automatic_step``)."""
+    norm = max_row_norm if kernel is None else kernel.max_row_norm
+    largest_norm = norm(X, order, weight, conditioning.shift, conditioning.inv_scale, fit_intercept)
+    rows = order
+    if len(order) > EIGENVALUE_ROWS:
+        rows = order[np.linspace(0, len(order) - 1, EIGENVALUE_ROWS).astype(np.intp)]
+    row_weight = None if weight is None else weight[rows]
+    eigenvalue = max_eigenvalue(conditioning.rows(X[rows]), row_weight, fit_intercept)
+    return largest_norm, EIGENVALUE_MARGIN * eigenvalue
+
+
+def safe_step(Z, grad_W, grad_b, weight):
+    r"""Step along the gradient that minimises this batch's objective.
+
+    It is :math:`\|\nabla\|^2 / (\tfrac1m \sum_i s_i \|\nabla W z_i + \nabla b\|^2)`, and 0 where that is not a number.
+    """
+    square = float((grad_W.astype(np.float64) ** 2).sum() + (grad_b.astype(np.float64) ** 2).sum())
+    along = (Z @ grad_W.T + grad_b).astype(np.float64) ** 2
+    if weight is not None:
+        along *= weight[:, None]
+    curved = float(along.sum()) / len(Z)
+    return square / curved if np.isfinite(square) and np.isfinite(curved) and curved > 0 else 0.0

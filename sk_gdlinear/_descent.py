@@ -1,0 +1,310 @@
+"""The descent: one epoch in plain array operations, and the loop of epochs around it.
+
+``run_epoch`` and ``half_squared_errors`` are the array engine.  ``_kernel`` holds the same functions compiled; they take the same
+arguments and are tested equal.  ``fit`` is the loop ``Descent.run``; ``partial_fit`` calls ``Descent.epoch`` once.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from ._conditioning import Conditioning, safe_step
+from ._engine import kernel
+from ._objective import coef_gradient, error, forward, intercept_gradient, loss, output_gradient
+from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR, SCHEDULES, automatic_step, averaging_weight
+from ._stopping import StoppingRule
+
+# A batch whose objective exceeds this many times that of predicting the mean gets the safe step (automatic steps only).
+GUARD = 16.0
+
+# Descent with the user's own step has diverged when the objective exceeds this many times that of predicting zero.
+DIVERGED = 1e3
+
+# Rows of a stream over which the iterate and its average are compared.
+COMPARED_ROWS = 4096
+
+# Rows between two looks at the clock, the keyboard and the finiteness of the loss.
+SEGMENT_ROWS = 1 << 18
+
+# Shuffling: runs of consecutive rows are permuted, then rows within windows of runs that fit in cache.
+RUN_ROWS = 16
+WINDOW_ROWS = 1024
+
+
+class Data(NamedTuple):
+    """Rows to learn from.  ``weight`` is ``s / mean(s)`` or None; ``index`` the rows of non-zero weight, or None for all."""
+
+    X: np.ndarray  # (n, d), C-ordered
+    Y: np.ndarray  # (n, k), of X's dtype
+    weight: np.ndarray | None = None
+    index: np.ndarray | None = None
+
+    @property
+    def n_rows(self):
+        """Rows that count."""
+        return self.X.shape[0] if self.index is None else len(self.index)
+
+    def segments(self, order=None, rows=SEGMENT_ROWS):
+        """Yield row numbers, as the engines take them, piece by piece: those of ``order``, or all in their own order."""
+        for start in range(0, self.n_rows, rows):
+            stop = min(start + rows, self.n_rows)
+            if order is not None:
+                yield order[start:stop].astype(np.intp)
+            elif self.index is not None:
+                yield self.index[start:stop].astype(np.intp)
+            else:
+                yield np.arange(start, stop, dtype=np.intp)
+
+
+@dataclass
+class Iterate:
+    """The moving state, in conditioned variables: weights, their running average (None when off), counters."""
+
+    W: np.ndarray  # (k, d)
+    b: np.ndarray  # (k,)
+    mean_W: np.ndarray | None
+    mean_b: np.ndarray | None
+    t: int = 0  # updates made
+    n_averaged: int = 0  # updates in the average
+    level: float = np.nan  # smoothed objective of the weights on the way
+    mean_level: float = np.nan  # smoothed objective of their average
+
+    @property
+    def lagging(self):
+        """Whether the average does worse than the weights it is made of: there is no noise to average away, only lag."""
+        return self.mean_W is not None and self.level < self.mean_level
+
+    @classmethod
+    def at(cls, W, b, average, t=0):
+        """Start at ``W, b``."""
+        return cls(W, b, W.copy() if average else None, b.copy() if average else None, t)
+
+    @property
+    def answer(self):
+        """The weights to report: the average where there is one."""
+        return (self.W, self.b) if self.mean_W is None else (self.mean_W, self.mean_b)
+
+    def restart_average(self):
+        """Forget the average and start a new one at the newest weights."""
+        self.mean_W[...], self.mean_b[...], self.n_averaged = self.W, self.b, 0
+        self.level = self.mean_level = np.nan
+
+    def compare(self, on_the_way, objective, share):
+        """Take in the objective of the weights on the way and of their average, smoothed with weight ``share``."""
+        share = 1.0 if np.isnan(self.level) else share
+        self.level = (1.0 - share) * self.level + share * on_the_way if share < 1.0 else on_the_way
+        self.mean_level = (1.0 - share) * self.mean_level + share * objective if share < 1.0 else objective
+
+
+def run_epoch(
+    X, Y, order, weight, shift, inv_scale, target_shift, target_inv_scale,
+    W, b, mean_W, mean_b, steps, mixing, batch_size, ceiling, fit_intercept,
+):  # fmt: skip
+    """Make one update per batch of ``order``, in place.
+
+    Parameters
+    ----------
+    X, Y : ndarray of shape (n, d) and (n, k)
+    order : ndarray of int
+        Row numbers; batch ``i`` holds ``order[i * batch_size : (i + 1) * batch_size]``.
+    weight : ndarray of shape (n,) or None
+        Sample weights over their mean.
+    shift, inv_scale, target_shift, target_inv_scale : ndarray
+        See ``Conditioning``.
+    W, b : ndarray of shape (k, d) and (k,)
+        The iterate, updated in place.
+    mean_W, mean_b : ndarray or None
+        Its running average, updated in place.
+    steps, mixing : ndarray of shape (n_batches,)
+        Step size of each update, and the weight of its result in the average.
+    batch_size : int
+    ceiling : float
+        A batch with a larger objective gets at most the safe step.
+    fit_intercept : bool
+
+    Returns
+    -------
+    total : float
+        Sum over the batches of objective, before the update, times rows.
+    """
+    conditioning = Conditioning(shift, inv_scale, target_shift, target_inv_scale)
+    total = 0.0
+    for i in range(len(steps)):
+        rows = order[i * batch_size : (i + 1) * batch_size]
+        s = None if weight is None else weight[rows]
+        Z = conditioning.rows(X[rows])
+        E = error(forward(Z, W, b), conditioning.targets(Y[rows]))
+        G = output_gradient(E, s)
+        grad_W, grad_b = coef_gradient(G, Z), intercept_gradient(G) * fit_intercept
+        objective = float(loss(E, s).sum())
+        step = float(steps[i])
+        if not objective <= ceiling:
+            step = min(step, safe_step(Z, grad_W, grad_b, s))
+        W -= step * grad_W
+        b -= step * grad_b
+        if mean_W is not None:
+            mix = float(mixing[i])
+            mean_W += mix * (W - mean_W)
+            mean_b += mix * (b - mean_b)
+        total += objective * len(rows)
+    return total
+
+
+def half_squared_errors(
+    X, Y, order, weight, shift, inv_scale, target_shift, target_inv_scale, W, b, totals, block_rows=8192
+):
+    """Add each target's sum of weighted half squared errors over ``order`` to ``totals``, in conditioned units."""
+    conditioning = Conditioning(shift, inv_scale, target_shift, target_inv_scale)
+    for start in range(0, len(order), block_rows):
+        rows = order[start : start + block_rows]
+        E = error(forward(conditioning.rows(X[rows]), W, b), conditioning.targets(Y[rows]))
+        totals += loss(E, None if weight is None else weight[rows]) * len(rows)
+
+
+def shuffled(data, rng):
+    """Row numbers in a new random order, each exactly once.
+
+    Data beyond a few windows is shuffled in two steps, so that gathering a batch reads memory in runs: runs of consecutive rows are
+    permuted, then the rows within each window of many runs.  Two rows of a batch are then as good as independent.
+    """
+    n = data.n_rows
+    order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+    if n <= 8 * WINDOW_ROWS:
+        rng.shuffle(order)
+    else:
+        whole = n // RUN_ROWS * RUN_ROWS
+        runs = order[:whole].reshape(-1, RUN_ROWS)
+        rng.shuffle(runs)
+        windows = order[n % WINDOW_ROWS :].reshape(-1, WINDOW_ROWS)
+        rng.permuted(windows, axis=1, out=windows)
+    return order if data.index is None else data.index[order]
+
+
+@dataclass
+class Descent:
+    """Gradient descent on one set of rows.
+
+    ``step`` is the user's own step, or None for the automatic one from ``curvature = (beta, lambda_1)``.
+    """
+
+    data: Data
+    conditioning: Conditioning
+    iterate: Iterate
+    batch_size: int
+    fit_intercept: bool
+    schedule: str
+    power_t: float
+    step: float | None
+    curvature: tuple[float, float] | None
+    null_objective: float  # of predicting the mean, in conditioned units
+    zero_objective: float  # of predicting 0
+    null_b: np.ndarray  # the intercept that predicts the mean
+    one_batch: bool = False  # the only batch there is: no sampling noise, hence the step 1 / lambda_1
+    step_factor: float = 1.0
+    history: list = field(default_factory=list)
+
+    def steps(self, n_rows):
+        """Step size of each of the coming updates over ``n_rows`` rows."""
+        sizes = np.full(-(-n_rows // self.batch_size), self.batch_size)
+        sizes[-1] = n_rows - self.batch_size * (len(sizes) - 1)
+        t = self.iterate.t + np.arange(1, len(sizes) + 1)
+        return self.step_factor * SCHEDULES[self.schedule](t, self.base_step(sizes), self.power_t)
+
+    def base_step(self, n_rows):
+        """Step size before the schedule, for batches of ``n_rows`` rows."""
+        if self.step is not None:
+            return self.step
+        norm, eigenvalue = self.curvature
+        if self.one_batch:
+            return 1.0 / eigenvalue if eigenvalue > 0 else 1.0
+        return automatic_step(n_rows, norm, eigenvalue) if norm > 0 else 1.0
+
+    @property
+    def current_step(self):
+        """Step size of the newest full batch."""
+        base = self.base_step(self.batch_size)
+        return float(self.step_factor * SCHEDULES[self.schedule](max(self.iterate.t, 1), base, self.power_t))
+
+    def epoch(self, rng):
+        """Pass once over the rows, in a random order if ``rng`` is not None; return the mean objective met on the way."""
+        run = run_epoch if kernel is None else kernel.run_epoch
+        it, data = self.iterate, self.data
+        if self.step is None and it.lagging:
+            it.restart_average()
+        ceiling = GUARD * self.null_objective if self.step is None else np.inf
+        order = None if rng is None else shuffled(data, rng)
+        total = 0.0
+        for rows in data.segments(order, self.batch_size * max(1, SEGMENT_ROWS // self.batch_size)):
+            steps = self.steps(len(rows))
+            mixing = averaging_weight(it.n_averaged + np.arange(1.0, len(steps) + 1.0))
+            with np.errstate(over="ignore", invalid="ignore"):  # seen below
+                total += run(
+                    data.X, data.Y, rows, data.weight, *self.conditioning, it.W, it.b, it.mean_W, it.mean_b,
+                    steps, mixing, self.batch_size, ceiling, self.fit_intercept,
+                )  # fmt: skip
+            it.t += len(steps)
+            it.n_averaged += len(steps)
+            if not (np.isfinite(total) and np.isfinite(it.W).all()):
+                return np.inf
+        return total / data.n_rows
+
+    def objective(self):
+        """Objective of the reported weights over all rows: in conditioned units, and in the user's."""
+        add = half_squared_errors if kernel is None else kernel.half_squared_errors
+        totals = np.zeros(self.data.Y.shape[1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            for rows in self.data.segments():
+                add(self.data.X, self.data.Y, rows, self.data.weight, *self.conditioning, *self.iterate.answer, totals)
+        totals /= self.data.n_rows
+        unit = 1.0 / self.conditioning.target_inv_scale.astype(np.float64)
+        with np.errstate(over="ignore"):  # the square of a large y may have no number
+            return float(totals.sum()), float((totals * unit**2).sum())
+
+    def check(self, objective, start, epoch):
+        """Raise if the user's own step has made the descent diverge from an objective of ``start``."""
+        usual = max(start, self.zero_objective)
+        if self.step is None or (np.isfinite(objective) and objective <= DIVERGED * usual):
+            return
+        ratio = objective / usual if usual > 0 else np.inf
+        raise ValueError(
+            f"Gradient descent diverged in epoch {epoch}, at update {self.iterate.t}, with learning_rate={self.step:g}: the "
+            f"training objective is {ratio:.3g} times that of predicting zero, or of the start. "
+            "Use a smaller learning_rate, learning_rate='auto', or precondition=True."
+        )
+
+    def run(self, max_iter, tol, patience, rng, report):
+        """Run epochs until training has converged; return the number of epochs and the reason for stopping."""
+        objective = start = self.objective()[0]
+        rule = StoppingRule(self.null_objective, tol, patience, max_iter, self.iterate.mean_W is None)
+        reason = "max_iter"
+        for epoch in range(1, max_iter + 1):
+            on_the_way = self.epoch(rng)
+            before, (objective, shown) = objective, self.objective()
+            self.check(max(objective, on_the_way), start, epoch)
+            self.history.append(shown)
+            report(epoch, shown, self.current_step)
+            self.iterate.compare(on_the_way, objective, 1.0)
+            if rule.update(epoch, before, objective, self.iterate.t):
+                if self.schedule != "adaptive" or self.step_factor <= ADAPTIVE_FLOOR:
+                    reason = "converged"
+                    break
+                self.step_factor *= ADAPTIVE_FACTOR
+                rule.quiet = 0
+        if self.step is None and not objective <= self.null_objective * (1.0 + 1e-9):
+            self.fall_back()
+        return epoch, reason
+
+    def take_in(self, rng, start, call):
+        """Pass once over a chunk of a stream, the ``call``-th; return its objective afterwards, in the user's units."""
+        on_the_way = self.epoch(rng)
+        self.check(on_the_way, start, call)
+        objective, shown = self.objective()
+        self.iterate.compare(on_the_way, objective, min(1.0, self.data.n_rows / COMPARED_ROWS))
+        return shown
+
+    def fall_back(self):
+        """Predict the mean, in the place of weights that do worse."""
+        W, b = self.iterate.answer
+        W[...], b[...] = 0.0, self.null_b
+        self.history[-1] = self.objective()[1]

@@ -1,0 +1,427 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The array engine of ``_descent`` and ``_conditioning``, compiled for dense rows.
+
+Same arguments, same arithmetic, same results as the functions of the same name there; ``tests/test_kernel.py`` holds the two equal.
+Rows are gathered, centred and scaled into a tile that stays in cache, and BLAS works on the tile; the input is never copied whole.
+"""
+
+from libc.math cimport isfinite
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from cython.view cimport array as cvarray
+from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define gd_prefetch(address) __builtin_prefetch(address)
+    #else
+    #define gd_prefetch(address) ((void)0)
+    #endif
+    """
+    void gd_prefetch(const void *address) noexcept nogil
+
+ctypedef fused floating:
+    float
+    double
+
+cdef enum:
+    TILE_BYTES = 262144     # rows gathered at once: half of a common L2 cache
+    LOOK_AHEAD = 12         # rows asked from memory before they are needed
+    LINE_BYTES = 64         # one cache line
+    MOST_LINES = 8          # of a row, asked for ahead
+    BLOCK_ROWS = 256        # rows whose moments are taken in two passes, in cache
+
+
+cdef Py_ssize_t _tile_rows(Py_ssize_t d, Py_ssize_t itemsize, Py_ssize_t most) noexcept nogil:
+    return max(1, min(most, TILE_BYTES // (max(d, 1) * itemsize)))
+
+
+cdef inline void _fetch(const floating *row, Py_ssize_t d) noexcept nogil:
+    """Ask for the first cache lines of a row; the hardware follows a longer one by itself."""
+    cdef Py_ssize_t j, line = LINE_BYTES // sizeof(floating)
+    for j in range(min(d // line + 1, MOST_LINES)):
+        gd_prefetch(row + j * line)
+
+
+cdef void _gather(
+    const floating[:, ::1] X, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows,
+    const floating *shift, const floating *inv_scale, floating *Z,
+) noexcept nogil:
+    """Z <- (X[rows] - shift) * inv_scale."""
+    cdef Py_ssize_t d = X.shape[1], last = order.shape[0] - 1, i, j
+    cdef const floating *x
+    for i in range(start, start + rows):
+        _fetch(&X[order[min(i + LOOK_AHEAD, last)], 0], d)
+        x = &X[order[i], 0]
+        for j in range(d):
+            Z[j] = (x[j] - shift[j]) * inv_scale[j]
+        Z += d
+
+
+cdef void _gather_targets(
+    const floating[:, ::1] Y, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows,
+    const floating *shift, const floating *inv_scale, const floating *b, floating *E,
+) noexcept nogil:
+    """E <- b - (Y[rows] - shift) * inv_scale."""
+    cdef Py_ssize_t k = Y.shape[1], last = order.shape[0] - 1, i, j
+    for i in range(start, start + rows):
+        gd_prefetch(&Y[order[min(i + 4 * LOOK_AHEAD, last)], 0])
+        for j in range(k):
+            E[j] = b[j] - (Y[order[i], j] - shift[j]) * inv_scale[j]
+        E += k
+
+
+cdef void _add_forward(int rows, int d, int k, floating *Z, floating *W, floating *E) noexcept nogil:
+    """E <- Z W^T + E.  BLAS reads a C-ordered array as its transpose."""
+    cdef int one = 1
+    cdef floating unit = 1
+    if floating is double:
+        if k == 1:
+            dgemv("T", &d, &rows, &unit, Z, &d, W, &one, &unit, E, &one)
+        else:
+            dgemm("T", "N", &k, &rows, &d, &unit, W, &d, Z, &d, &unit, E, &k)
+    else:
+        if k == 1:
+            sgemv("T", &d, &rows, &unit, Z, &d, W, &one, &unit, E, &one)
+        else:
+            sgemm("T", "N", &k, &rows, &d, &unit, W, &d, Z, &d, &unit, E, &k)
+
+
+cdef void _add_gradient(int rows, int d, int k, floating *Z, floating *G, floating *grad) noexcept nogil:
+    """grad <- G^T Z + grad."""
+    cdef int one = 1
+    cdef floating unit = 1
+    if floating is double:
+        if k == 1:
+            dgemv("N", &d, &rows, &unit, Z, &d, G, &one, &unit, grad, &one)
+        else:
+            dgemm("N", "T", &d, &k, &rows, &unit, Z, &d, G, &k, &unit, grad, &d)
+    else:
+        if k == 1:
+            sgemv("N", &d, &rows, &unit, Z, &d, G, &one, &unit, grad, &one)
+        else:
+            sgemm("N", "T", &d, &k, &rows, &unit, Z, &d, G, &k, &unit, grad, &d)
+
+
+cdef double _weighted_half_squares(
+    const floating *E, const floating[::1] weight, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows,
+    Py_ssize_t k, double *totals,
+) noexcept nogil:
+    """Add each target's sum of weight * E^2 / 2 to totals; return their sum."""
+    cdef Py_ssize_t i, j
+    cdef double s = 1.0, half, total = 0.0
+    for i in range(start, start + rows):
+        if weight is not None:
+            s = weight[order[i]]
+        for j in range(k):
+            half = 0.5 * s * E[j] * E[j]
+            total += half
+            if totals != NULL:
+                totals[j] += half
+        E += k
+    return total
+
+
+cdef void _output_gradient(
+    floating *E, const floating[::1] weight, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows,
+    Py_ssize_t k, Py_ssize_t batch_rows, floating *grad_b,
+) noexcept nogil:
+    """E becomes G = weight * E / n in place; its rows are added to grad_b."""
+    cdef Py_ssize_t i, j
+    cdef floating n = batch_rows, g
+    for i in range(start, start + rows):
+        for j in range(k):
+            g = E[j]
+            if weight is not None:
+                g = g * weight[order[i]]
+            g = g / n
+            E[j] = g
+            grad_b[j] += g
+        E += k
+
+
+cdef struct Work:
+    void *Z                 # (tile, d) gathered rows
+    void *E                 # (tile, k) errors, then G
+    void *grad              # (k, d)
+    void *grad_b            # (k,)
+
+
+cdef class _Workspace:
+    """Buffers of one epoch, freed with it."""
+
+    cdef Work p
+
+    def __cinit__(self, Py_ssize_t tile, Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize):
+        self.p.Z = malloc(max(tile * d, 1) * itemsize)
+        self.p.E = malloc(max(tile * k, 1) * itemsize)
+        self.p.grad = malloc(max(k * d, 1) * itemsize)
+        self.p.grad_b = malloc(max(k, 1) * itemsize)
+        if self.p.Z == NULL or self.p.E == NULL or self.p.grad == NULL or self.p.grad_b == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self.p.Z)
+        free(self.p.E)
+        free(self.p.grad)
+        free(self.p.grad_b)
+
+
+cdef struct Maps:
+    void *shift             # (d,) and (d,): z = (x - shift) * inv_scale
+    void *inv_scale
+    void *target_shift      # (k,) and (k,): the same for y
+    void *target_inv_scale
+
+
+cdef double _batch_gradient(
+    const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, const floating[::1] weight,
+    Maps at, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t tile, floating *W, floating *b, Work work,
+) noexcept nogil:
+    """Gradient of the batch's objective into work.grad and work.grad_b; return the objective."""
+    cdef Py_ssize_t d = X.shape[1], k = Y.shape[1], m = stop - start, lo = start, rows
+    cdef floating *Z = <floating*>work.Z
+    cdef floating *E = <floating*>work.E
+    cdef double total = 0.0
+    memset(work.grad, 0, k * d * sizeof(floating))
+    memset(work.grad_b, 0, k * sizeof(floating))
+    while lo < stop:
+        rows = min(tile, stop - lo)
+        _gather(X, order, lo, rows, <floating*>at.shift, <floating*>at.inv_scale, Z)
+        _gather_targets(Y, order, lo, rows, <floating*>at.target_shift, <floating*>at.target_inv_scale, b, E)
+        _add_forward(<int>rows, <int>d, <int>k, Z, W, E)
+        total += _weighted_half_squares(E, weight, order, lo, rows, k, NULL)
+        _output_gradient(E, weight, order, lo, rows, k, m, <floating*>work.grad_b)
+        _add_gradient(<int>rows, <int>d, <int>k, Z, E, <floating*>work.grad)
+        lo += rows
+    return total / m
+
+
+cdef double _safe_step(
+    const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight, Maps at,
+    Py_ssize_t start, Py_ssize_t stop, Py_ssize_t tile, Py_ssize_t k, bint fit_intercept, Work work,
+) noexcept nogil:
+    """Step along the gradient that minimises this batch's objective, |grad|^2 / (sum(weight * (Z grad)^2) / m)."""
+    cdef Py_ssize_t d = X.shape[1], lo = start, rows, i, j
+    cdef floating *Z = <floating*>work.Z
+    cdef floating *E = <floating*>work.E
+    cdef floating *grad = <floating*>work.grad
+    cdef floating *grad_b = <floating*>work.grad_b
+    cdef double square = 0.0, curvature = 0.0
+    for i in range(k * d):
+        square += <double>grad[i] * grad[i]
+    if fit_intercept:
+        for j in range(k):
+            square += <double>grad_b[j] * grad_b[j]
+    while lo < stop:
+        rows = min(tile, stop - lo)
+        if stop - start > tile:
+            _gather(X, order, lo, rows, <floating*>at.shift, <floating*>at.inv_scale, Z)
+        for i in range(rows):
+            for j in range(k):
+                E[i * k + j] = grad_b[j] if fit_intercept else 0
+        _add_forward(<int>rows, <int>d, <int>k, Z, grad, E)
+        curvature += 2.0 * _weighted_half_squares(E, weight, order, lo, rows, k, NULL)
+        lo += rows
+    curvature /= stop - start
+    if isfinite(square) and isfinite(curvature) and curvature > 0.0:
+        return square / curvature
+    return 0.0
+
+
+cdef inline void _descend(
+    floating *W, floating *mean, const floating *grad, Py_ssize_t size, floating step, floating mix,
+) noexcept nogil:
+    """W <- W - step * grad, then mean <- mean + mix * (W - mean)."""
+    cdef Py_ssize_t i
+    if mean == NULL:
+        for i in range(size):
+            W[i] -= step * grad[i]
+    else:
+        for i in range(size):
+            W[i] -= step * grad[i]
+            mean[i] += mix * (W[i] - mean[i])
+
+
+cdef double _row_step(
+    const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, const floating[::1] weight,
+    Maps at, Py_ssize_t i, floating *W, floating *b, floating *mean, floating *mean_b,
+    double step, floating mix, double ceiling, bint fit_intercept, floating *z,
+) noexcept nogil:
+    """One update from a single row and one target, without BLAS: its calls would cost more than the row."""
+    cdef Py_ssize_t d = X.shape[1], row = order[i], row_ahead, j
+    cdef const floating *x = &X[row, 0]
+    cdef const floating *shift = <floating*>at.shift
+    cdef const floating *inv_scale = <floating*>at.inv_scale
+    cdef floating s0 = 0, s1 = 0, s2 = 0, s3 = 0, e, g, move
+    cdef double square, objective
+    row_ahead = order[min(i + LOOK_AHEAD, order.shape[0] - 1)]
+    _fetch(&X[row_ahead, 0], d)
+    gd_prefetch(&Y[row_ahead, 0])
+    for j in range(d):
+        z[j] = (x[j] - shift[j]) * inv_scale[j]
+    for j in range(d // 4):     # four sums, for the processor to add side by side
+        s0 += z[4 * j] * W[4 * j]
+        s1 += z[4 * j + 1] * W[4 * j + 1]
+        s2 += z[4 * j + 2] * W[4 * j + 2]
+        s3 += z[4 * j + 3] * W[4 * j + 3]
+    for j in range(d - d % 4, d):
+        s0 += z[j] * W[j]
+    e = b[0] - (Y[row, 0] - (<floating*>at.target_shift)[0]) * (<floating*>at.target_inv_scale)[0] + ((s0 + s1) + (s2 + s3))
+    g = e if weight is None else e * weight[row]
+    objective = 0.5 * <double>g * e
+    if not objective <= ceiling:
+        square = 1.0 if fit_intercept else 0.0
+        for j in range(d):
+            square += <double>z[j] * z[j]
+        square *= 1.0 if weight is None else weight[row]
+        step = min(step, 1.0 / square) if isfinite(objective) and square > 0.0 else 0.0
+    move = <floating>step * g
+    _descend(W, mean, z, d, move, mix)
+    if fit_intercept:
+        g = 1
+        _descend(b, mean_b, &g, 1, move, mix)
+    return objective
+
+
+def run_epoch(
+    const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, const floating[::1] weight,
+    const floating[::1] shift, const floating[::1] inv_scale,
+    const floating[::1] target_shift, const floating[::1] target_inv_scale,
+    floating[:, ::1] W, floating[::1] b, floating[:, ::1] mean_W, floating[::1] mean_b,
+    const double[::1] steps, const double[::1] mixing, Py_ssize_t batch_size, double ceiling, bint fit_intercept,
+):
+    """Make one update per batch of ``order``, in place; see ``_descent.run_epoch``."""
+    cdef Py_ssize_t n = order.shape[0], d = X.shape[1], k = Y.shape[1], batch, start, stop
+    cdef Py_ssize_t tile = _tile_rows(d, sizeof(floating), min(batch_size, n))
+    cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating))
+    cdef Work work = workspace.p
+    cdef Maps at
+    cdef bint average = mean_W is not None
+    cdef floating *W0 = &W[0, 0]
+    cdef floating *b0 = &b[0]
+    cdef floating *mean0 = &mean_W[0, 0] if average else NULL
+    cdef floating *mean_b0 = &mean_b[0] if average else NULL
+    cdef double objective, step, mix, total = 0.0
+    at.shift = <void*>&shift[0]
+    at.inv_scale = <void*>&inv_scale[0]
+    at.target_shift = <void*>&target_shift[0]
+    at.target_inv_scale = <void*>&target_inv_scale[0]
+    with nogil:
+        for batch in range(steps.shape[0]):
+            start = batch * batch_size
+            stop = min(start + batch_size, n)
+            step = steps[batch]
+            mix = mixing[batch] if average else 0.0
+            if stop - start == 1 and k == 1:
+                objective = _row_step(
+                    X, Y, order, weight, at, start, W0, b0, mean0, mean_b0, step, <floating>mix, ceiling, fit_intercept,
+                    <floating*>work.Z,
+                )
+            else:
+                objective = _batch_gradient(X, Y, order, weight, at, start, stop, tile, W0, b0, work)
+                if not objective <= ceiling:
+                    step = min(step, _safe_step(X, order, weight, at, start, stop, tile, k, fit_intercept, work))
+                _descend(W0, mean0, <floating*>work.grad, k * d, <floating>step, <floating>mix)
+                if fit_intercept:
+                    _descend(b0, mean_b0, <floating*>work.grad_b, k, <floating>step, <floating>mix)
+            total += objective * (stop - start)
+    return total
+
+
+def half_squared_errors(
+    const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, const floating[::1] weight,
+    const floating[::1] shift, const floating[::1] inv_scale,
+    const floating[::1] target_shift, const floating[::1] target_inv_scale,
+    floating[:, ::1] W, floating[::1] b, double[::1] totals,
+):
+    """Add each target's sum of weighted half squared errors over ``order`` to ``totals``."""
+    cdef Py_ssize_t n = order.shape[0], d = X.shape[1], k = Y.shape[1], lo = 0, rows
+    cdef Py_ssize_t tile = _tile_rows(d, sizeof(floating), n)
+    cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating))
+    cdef floating *Z = <floating*>workspace.p.Z
+    cdef floating *E = <floating*>workspace.p.E
+    with nogil:
+        while lo < n:
+            rows = min(tile, n - lo)
+            _gather(X, order, lo, rows, &shift[0], &inv_scale[0], Z)
+            _gather_targets(Y, order, lo, rows, &target_shift[0], &target_inv_scale[0], &b[0], E)
+            _add_forward(<int>rows, <int>d, <int>k, Z, &W[0, 0], E)
+            _weighted_half_squares(E, weight, order, lo, rows, k, &totals[0])
+            lo += rows
+
+
+def max_row_norm(
+    const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight,
+    const floating[::1] shift, const floating[::1] inv_scale, bint fit_intercept,
+):
+    """Largest weighted squared norm of a conditioned row of ``order``, the intercept's 1 included."""
+    cdef Py_ssize_t d = X.shape[1], i, j
+    cdef const floating *x
+    cdef floating[4] z
+    cdef double[4] s
+    cdef double norm, largest = 0.0
+    with nogil:
+        for i in range(order.shape[0]):
+            if i + LOOK_AHEAD < order.shape[0]:
+                _fetch(&X[order[i + LOOK_AHEAD], 0], d)
+            x = &X[order[i], 0]
+            s[0] = s[1] = s[2] = s[3] = 0.0
+            for j in range(d):
+                z[j & 3] = (x[j] - shift[j]) * inv_scale[j]
+                s[j & 3] += <double>z[j & 3] * z[j & 3]
+            norm = (s[0] + s[1]) + (s[2] + s[3])
+            if fit_intercept:
+                norm += 1.0
+            if weight is not None:
+                norm *= weight[order[i]]
+            if norm > largest:
+                largest = norm
+    return largest
+
+
+def column_moments(
+    const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight,
+    double[::1] mean, double[::1] square_deviation, double[::1] low, double[::1] high, double count,
+):
+    """Add the rows of ``order`` to the running moments, in place; return the new sum of weights."""
+    cdef Py_ssize_t n = order.shape[0], d = X.shape[1], start = 0, stop, i, j
+    cdef double s, total, delta, value
+    cdef const floating *x
+    cdef double[::1] block_mean = cvarray(shape=(d,), itemsize=sizeof(double), format="d")
+    cdef double[::1] block_square = cvarray(shape=(d,), itemsize=sizeof(double), format="d")
+    cdef double *block = &block_mean[0]
+    cdef double *square = &block_square[0]
+    cdef double *lowest = &low[0]
+    cdef double *highest = &high[0]
+    with nogil:
+        while start < n:
+            stop = min(start + BLOCK_ROWS, n)
+            memset(block, 0, d * sizeof(double))
+            memset(square, 0, d * sizeof(double))
+            total = 0.0
+            for i in range(start, stop):
+                x = &X[order[i], 0]
+                s = 1.0 if weight is None else weight[order[i]]
+                total += s
+                for j in range(d):
+                    value = x[j]
+                    block[j] += s * value
+                    lowest[j] = value if value < lowest[j] else lowest[j]
+                    highest[j] = value if value > highest[j] else highest[j]
+            for j in range(d):
+                block[j] /= total
+            for i in range(start, stop):
+                x = &X[order[i], 0]
+                s = 1.0 if weight is None else weight[order[i]]
+                for j in range(d):
+                    square[j] += s * (x[j] - block[j]) * (x[j] - block[j])
+            for j in range(d):
+                delta = block[j] - mean[j]
+                mean[j] += delta * (total / (count + total))
+                square_deviation[j] += square[j] + delta * delta * (count * total / (count + total))
+            count += total
+            start = stop
+    return count

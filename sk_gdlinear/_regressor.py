@@ -1,0 +1,418 @@
+"""GDLinearRegressor: parameters, validation, fitted attributes.  No mathematics."""
+
+import time
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._compat import Interval, StrOptions, validate_parameter_constraints
+from ._schedules import SCHEDULES
+from ._setup import AUTO_BATCH_SIZE, Knowledge, Settings, carry_on, make_descent, pack, start_at, unpack
+from ._validation import as_targets, check_learning_rate, check_start, check_weights, make_generator
+
+# Rows predicted at once where the arithmetic needs more digits than the data has.
+PREDICT_ROWS = 8192
+
+
+class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    r"""Linear regression by mini-batch gradient descent.
+
+    Minimises the half mean squared error, summed over targets,
+
+    .. math:: L(W, b) = \frac{1}{\sum_i s_i} \sum_i \frac{s_i}{2} \lVert W x_i + b - y_i \rVert^2,
+
+    with one update per batch of ``m`` rows,
+
+    .. math::
+
+        G = (\hat Y - Y) / m, \qquad \nabla W = G^\top X, \qquad \nabla b = \textstyle\sum_{\text{rows}} G, \qquad
+        W \leftarrow W - \eta \nabla W, \qquad b \leftarrow b - \eta \nabla b.
+
+    By default features need no scaling and no step size need be guessed: the descent runs in centred and scaled variables, with
+    the largest step that is safe for them, and reports the average of its iterates in the units of the data.  With
+    ``precondition=False, average=False`` and a number for ``learning_rate`` it is plain gradient descent, update for update that
+    of ``torch.nn.Linear`` with half of ``MSELoss`` under ``torch.optim.SGD``.
+
+    Parameters
+    ----------
+    fit_intercept : bool, default=True
+        Whether to learn an intercept.  If False, features are scaled but not centred.
+    batch_size : int, None or "auto", default="auto"
+        Rows per update.  None is one update per epoch from all rows; "auto" is 32.  An epoch makes
+        ``ceil(n_samples / batch_size)`` updates; a last, short batch is averaged over its own rows.
+    learning_rate : float or "auto", default="auto"
+        Step size :math:`\eta`, in coefficients per unit of gradient.  "auto" takes :math:`m / (\beta + (m - 1) \lambda_1)` [1]_
+        with :math:`\beta` the largest squared norm of a (conditioned) row and :math:`\lambda_1` the largest eigenvalue of
+        their second-moment matrix, :math:`1 / \lambda_1` where one batch holds all rows, and watches every batch: one
+        whose objective is far above that of predicting the mean gets at most the step that minimises it.
+    schedule : {"constant", "invscaling", "adaptive"}, default="constant"
+        How the step moves: not at all; :math:`\eta / t^p` at update ``t = 1, 2, ...`` with ``p = power_t``; divided by 5
+        whenever training would otherwise stop, until it is below a millionth of its start (in ``partial_fit``: not at all).
+    power_t : float, default=0.25
+        Exponent of "invscaling", at least 0.
+    precondition : bool, default=True
+        Whether to descend in :math:`z = (x - \mu) / s`, per feature, with :math:`s = \max(\sigma, \max|x - \mu| / \sqrt m)`, and in
+        centred and scaled targets.  It changes the path, not the objective.  A constant feature gets coefficient 0.
+    average : bool, default=True
+        Whether to report the running average of the iterates [2]_ in place of the last one.  Ignored by ``fit``
+        where one batch holds all rows: there is no noise to average.
+    max_iter : int, default=1000
+        Epochs at most.
+    tol : float or None, default=1e-4
+        Training stops when the gain in the training objective still to be expected is at most ``tol`` times the objective of
+        the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to gain.  The
+        expectation extrapolates the gains of the last epochs.  At least 1000 updates are made.  None runs ``max_iter`` epochs.
+    n_iter_no_change : int, default=2
+        Consecutive epochs in which so little is to be gained before training stops.
+    shuffle : bool, default=True
+        Whether every epoch, and every ``partial_fit``, visits the rows in a new random order.
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the coefficients, the update counter and the random generator of the call before.  In
+        plain mode ``k`` fits of one epoch then equal one fit of ``k`` epochs; otherwise averaging starts anew in each.
+    random_state : int, RandomState or None, default=None
+        Seed of the row orders.  None takes fresh entropy; NumPy's global generator is never used.
+    verbose : int, default=0
+        1 prints a line per epoch, or per ``partial_fit``.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients, of the dtype of X; 1-D if y was.
+    intercept_ : float or ndarray of shape (n_targets,)
+        Intercept, in float64; 0 if ``fit_intercept=False``.
+    n_iter_ : int
+        Epochs of the last ``fit``; 1 after ``partial_fit``.
+    t_ : int
+        Updates made so far.
+    learning_rate_ : float
+        Step size of a full batch at the end.
+    batch_size_ : int
+        Rows of a full batch.
+    loss_curve_ : list of float
+        Training objective of the reported coefficients after each epoch of ``fit``, in squared units of y; after each
+        ``partial_fit``, the objective over its rows.
+    validation_loss_curve_ : None
+        No validation set is used.
+    best_iter_ : None
+        No validation set is used.
+    stop_reason_ : str or None
+        "converged" or "max_iter"; None after ``partial_fit``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, only if X had string column names.
+
+    See Also
+    --------
+    sklearn.linear_model.LinearRegression : The exact answer, for data in memory with few columns.
+    sklearn.linear_model.SGDRegressor : One row per update; needs scaled features and a tuned step.
+
+    Notes
+    -----
+    X is read in C order: another layout is copied once.  Memory beyond X is O(n_samples) small integers and O(n_features).
+    river's squared loss and PyTorch's ``MSELoss`` are twice the loss here.
+
+    References
+    ----------
+    .. [1] S. Ma, R. Bassily and M. Belkin, "The Power of Interpolation: Understanding the Effectiveness of SGD in Modern
+       Over-parametrized Learning", ICML 2018, theorem 4.
+    .. [2] O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth Optimization: Convergence Results and
+       Optimal Averaging Schemes", ICML 2013, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_gdlinear import GDLinearRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal([0, 1e4], [1e-3, 1e2], size=(2000, 2))
+    >>> y = 5e3 * X[:, 0] + 0.02 * X[:, 1] + 7
+    >>> model = GDLinearRegressor(random_state=0).fit(X, y)
+    >>> round(model.score(X, y), 3)
+    1.0
+    """
+
+    _parameter_constraints = {
+        "fit_intercept": ["boolean"],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None, StrOptions({"auto"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "schedule": [StrOptions(set(SCHEDULES))],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "precondition": ["boolean"],
+        "average": ["boolean"],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        fit_intercept=True,
+        batch_size="auto",
+        learning_rate="auto",
+        schedule="constant",
+        power_t=0.25,
+        precondition=True,
+        average=True,
+        max_iter=1000,
+        tol=1e-4,
+        n_iter_no_change=2,
+        shuffle=True,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.fit_intercept = fit_intercept
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.power_t = power_t
+        self.precondition = precondition
+        self.average = average
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None, *, coef_init=None, intercept_init=None):
+        """Fit the model, from the start unless ``warm_start``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data, raw.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            Weight of each row in the objective; a row of weight 0 equals an absent row.
+        coef_init : array-like of shape (n_features,) or (n_targets, n_features), default=None
+            Coefficients to start from, in the units of the data; 0 by default.
+        intercept_init : float or array-like of shape (n_targets,), default=None
+            Intercept to start from.  By default 0 in plain mode, else the mean of y.
+
+        Returns
+        -------
+        self : GDLinearRegressor
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If parameters or data are unfit for use, or if the given ``learning_rate`` makes training diverge.  The
+            model is then as it was before.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``max_iter`` epochs were not enough for ``tol``.
+        """
+        return self._transact(self._fit, X, y, sample_weight, coef_init, intercept_init)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Make one pass over a chunk of rows, in mini-batches, going on from all calls before.
+
+        The statistics of the data, the step, the average, the counters and the row orders carry on; the first call needs no ``fit``
+        before it, and a chunk may be a single row.  Weights enter over the mean weight of all rows seen so far, this chunk included.
+        Coefficients set by hand between two calls are taken as the new start.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the chunk, raw.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            Weight of each row.  A chunk of zero weights only changes nothing.
+
+        Returns
+        -------
+        self : GDLinearRegressor
+            The updated model.
+
+        Raises
+        ------
+        ValueError
+            If parameters or data are unfit for use, do not match the calls before, or if the given ``learning_rate`` makes
+            training diverge.  The model is then as it was before.
+        """
+        return self._transact(self._partial_fit, X, y, sample_weight)
+
+    def predict(self, X):
+        """Predict targets, ``X @ coef_.T + intercept_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to predict for.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predictions, 1-D if the y fitted was; float32 for float32 X.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        coef = np.asarray(self.coef_, dtype=np.float64)
+        if X.dtype == np.float64:
+            return X @ coef.T + self.intercept_
+        # The offsets of float32 features may exceed their spread by so much that sums in float32 would hold few true digits.
+        prediction = np.empty((X.shape[0], *coef.shape[:-1]), dtype=X.dtype)
+        for start in range(0, X.shape[0], PREDICT_ROWS):
+            rows = slice(start, start + PREDICT_ROWS)
+            prediction[rows] = X[rows].astype(np.float64) @ coef.T + self.intercept_
+        return prediction
+
+    def _transact(self, method, *args):
+        """Call ``method``; if it raises, leave every attribute as it was."""
+        check_learning_rate(self.learning_rate)
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), caller_name=type(self).__name__
+        )
+        attributes = vars(self).copy()
+        generator = attributes.get("_state", {}).get("generator")
+        position = None if generator is None else generator.bit_generator.state
+        try:
+            return method(*args)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(attributes)
+            if generator is not None:
+                generator.bit_generator.state = position
+            raise
+
+    def _validate(self, X, y, sample_weight, reset):
+        """Validated rows ``X, Y, sample_weight`` with Y 2-D, and whether y is 1-D."""
+        X, y = validate_data(
+            self, X, y, reset=reset, dtype=[np.float64, np.float32], order="C", multi_output=True, y_numeric=True
+        )
+        sample_weight = check_weights(sample_weight, X)
+        if sample_weight is not None and not sample_weight.any() and reset:
+            raise ValueError("All sample weights are zero: at least one weight must be non-zero.")
+        return X, as_targets(y, X.dtype), sample_weight, y.ndim == 1
+
+    def _settings(self):
+        batch_size = AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
+        step = None if self.learning_rate == "auto" else float(self.learning_rate)
+        return Settings(
+            batch_size, step, self.schedule, self.power_t, self.precondition, self.average, self.fit_intercept
+        )
+
+    def _fit(self, X, y, sample_weight, coef_init, intercept_init):
+        warm = self.warm_start and hasattr(self, "coef_")
+        X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=True)
+        d, k = X.shape[1], Y.shape[1]
+        if warm:
+            self._check_same_shape(flat, d, k)
+        settings = self._settings()
+        knowledge = Knowledge.empty(d, k, settings)
+        data = knowledge.add(X, Y, sample_weight)
+        if warm and coef_init is None and intercept_init is None:
+            start = self._user_weights()
+        else:
+            start = check_start(coef_init, intercept_init, d, k)
+            if intercept_init is None:
+                start = start[0], knowledge.mean_intercept(start[0], settings)
+        t, generator = (self.t_, self._state["generator"]) if warm else (0, make_generator(self.random_state))
+        descent = make_descent(data, knowledge, settings, start_at(*start, self.average, t), stream=False)
+        rng = generator if self.shuffle else None
+        epochs, reason = descent.run(self.max_iter, self.tol, self.n_iter_no_change, rng, self._reporter())
+        self._store(descent, knowledge, generator, flat)
+        self.loss_curve_ = (self.loss_curve_ if warm else []) + descent.history
+        self.n_iter_, self.stop_reason_ = epochs, reason
+        if reason == "max_iter" and self.tol is not None:
+            warnings.warn(
+                f"max_iter={self.max_iter} epochs were not enough to come within tol={self.tol:g}. Raise max_iter or tol; if "
+                "features are nearly collinear, remove some, or use sklearn.linear_model.Ridge.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return self
+
+    def _partial_fit(self, X, y, sample_weight):
+        first = not hasattr(self, "coef_")
+        X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=first)
+        d, k = X.shape[1], Y.shape[1]
+        settings, touched = self._settings(), False
+        if first:
+            knowledge, generator = Knowledge.empty(d, k, settings), make_generator(self.random_state)
+        else:
+            self._check_same_shape(flat, d, k)
+            if sample_weight is not None and not sample_weight.any():
+                return self
+            dtype = self.coef_.dtype
+            X, Y = X.astype(dtype, copy=False), Y.astype(dtype, copy=False)
+            iterate, conditioning, knowledge = unpack(self._state, settings)
+            generator = self._state["generator"]
+        data = knowledge.add(X, Y, sample_weight)
+        if first:
+            coef = np.zeros((k, d))
+            place = start_at(coef, knowledge.mean_intercept(coef, settings), self.average)
+        elif touched := self._touched(iterate, conditioning):
+            place = start_at(*self._user_weights(), self.average, self.t_)
+        else:
+            place = carry_on(iterate, conditioning)
+        descent = make_descent(data, knowledge, settings, place, stream=True)
+        curve = [] if first else self.loss_curve_
+        start = descent.objective()[0] if touched else 0.0
+        report = self._reporter()
+        objective = descent.take_in(generator if self.shuffle else None, start, len(curve) + 1)
+        report(len(curve) + 1, objective, descent.current_step)
+        self._store(descent, knowledge, generator, flat)
+        self.loss_curve_ = [*curve, objective]
+        self.n_iter_, self.stop_reason_ = 1, None
+        return self
+
+    def _check_same_shape(self, flat, d, k):
+        """Raise if targets, or a warm start's features, are not those of the calls before."""
+        shape = np.shape(self.coef_)
+        if shape != ((d,) if flat else (k, d)):
+            raise ValueError(
+                f"The model was fitted with coef_ of shape {shape}, but this data has {d} features and y of "
+                f"{'1 dimension' if flat else f'2 dimensions with {k} targets'}. Pass data of the same shape, or call "
+                "fit with warm_start=False."
+            )
+
+    def _user_weights(self):
+        """Return coef_ and intercept_ with one row per target."""
+        return np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
+
+    def _touched(self, iterate, conditioning):
+        """Whether coef_ or intercept_ was set by hand since the last call."""
+        coef, intercept = conditioning.to_user(*iterate.answer)
+        now, level = self._user_weights()
+        return not (np.array_equal(coef, now) and np.array_equal(intercept, level))
+
+    def _reporter(self):
+        """Return a function that prints an epoch's line, or does nothing."""
+        if not self.verbose:
+            return lambda *_: None
+        began = time.perf_counter()
+        print(f"{'epoch':>6} {'objective':>14} {'step':>12} {'seconds':>9}")
+
+        def report(epoch, objective, step):
+            print(f"{epoch:>6} {objective:>14.6g} {step:>12.4g} {time.perf_counter() - began:>9.3f}")
+
+        return report
+
+    def _store(self, descent, knowledge, generator, flat):
+        """Set the fitted attributes."""
+        coef, intercept = descent.conditioning.to_user(*descent.iterate.answer)
+        self.coef_ = coef[0] if flat else coef
+        self.intercept_ = float(intercept[0]) if flat else intercept
+        self.t_ = descent.iterate.t
+        self.learning_rate_ = descent.current_step
+        self.batch_size_ = descent.batch_size
+        self.validation_loss_curve_ = None
+        self.best_iter_ = None
+        self._state = pack(descent, knowledge, generator)

@@ -1,0 +1,53 @@
+"""When to stop: as soon as further epochs have little left to gain."""
+
+import numpy as np
+
+# Updates before which an automatic stop is not considered: small data is cheap, and may creep before it converges.
+MIN_UPDATES = 1000
+
+
+class StoppingRule:
+    r"""Stop when the gain still to be expected is at most ``tol`` times the scale of the objective.
+
+    After epoch ``e`` with objectives ``L`` the last gain is ``D = L[e-1] - L[e]``, and what is still to come is estimated as
+    ``D * max(e, r / (1 - r))``: ``e * D`` is the rest of a power law (the noise of averaged descent falls like ``1 / e``), and
+    ``r / (1 - r) * D``, with ``r`` the ratio of the last two gains, the rest of a geometric series (Aitken), which full-batch
+    descent follows.  Neither is taken to exceed ``max_iter`` times the last gain.
+
+    Parameters
+    ----------
+    scale : float
+        Objective of the best constant prediction: with ``tol = 1e-4`` training stops when less than 0.0001 of R^2 is to be had.
+    tol : float or None
+        None never stops.
+    patience : int
+        Consecutive epochs that must agree.
+    max_iter : int
+        Epochs at most.
+    geometric : bool
+        Whether ``r`` is meaningful, which the noise of mini-batches prevents.
+    """
+
+    def __init__(self, scale, tol, patience, max_iter, geometric):
+        self.scale, self.tol, self.patience, self.max_iter, self.geometric = scale, tol, patience, max_iter, geometric
+        self.quiet = 0
+        self.gain = np.inf
+
+    def update(self, epoch, before, after, n_updates):
+        """Take in the objective before and after epoch ``epoch`` (1 for the first); return whether to stop."""
+        if self.tol is None:
+            return False
+        gain_before, self.gain = self.gain, before - after
+        expected = self._expected(epoch, gain_before)
+        self.quiet = self.quiet + 1 if expected <= self.tol * self.scale else 0
+        settled = after == 0.0 or (self.geometric and self.gain <= 0.0)
+        return self.quiet >= self.patience and (settled or n_updates >= MIN_UPDATES)
+
+    def _expected(self, epoch, gain_before):
+        if self.gain <= 0.0:
+            return 0.0
+        factor = float(epoch)
+        if self.geometric:
+            ratio = self.gain / gain_before if gain_before > 0.0 else 1.0
+            factor = max(factor, ratio / (1.0 - ratio)) if ratio < 1.0 else np.inf
+        return self.gain * min(factor, self.max_iter)

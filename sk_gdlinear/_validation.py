@@ -1,0 +1,74 @@
+"""Checks of what ``fit`` and ``partial_fit`` are given beyond X; no mathematics."""
+
+import numbers
+
+import numpy as np
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+
+SGD_SCHEDULES = {
+    "constant": "learning_rate=<float>, schedule='constant'",
+    "optimal": "learning_rate='auto'",
+    "invscaling": "learning_rate=<float>, schedule='invscaling'",
+    "adaptive": "learning_rate=<float>, schedule='adaptive'",
+    "pa1": "learning_rate='auto'",
+    "pa2": "learning_rate='auto'",
+}
+
+
+def check_learning_rate(learning_rate):
+    """Explain SGDRegressor's ``learning_rate`` strings, which name schedules here."""
+    if isinstance(learning_rate, str) and learning_rate in SGD_SCHEDULES:
+        raise ValueError(
+            f"learning_rate={learning_rate!r} names one of SGDRegressor's schedules; here learning_rate is the step size "
+            f"itself (SGDRegressor's eta0), a positive float or 'auto'. Write {SGD_SCHEDULES[learning_rate]} instead."
+        )
+
+
+def as_targets(y, dtype):
+    """Return y as a C-ordered array of shape (n_samples, n_targets) and the given dtype."""
+    with np.errstate(over="ignore"):
+        Y = np.ascontiguousarray(y.reshape(len(y), -1), dtype=dtype)
+    if Y.dtype != y.dtype and not np.isfinite(Y).all():
+        raise ValueError(f"y holds values too large for {Y.dtype}, the dtype of X. Pass X as float64, or scale y down.")
+    return Y
+
+
+def check_weights(sample_weight, X):
+    """Return the sample weights as float64 of shape (n_samples,), or None for equal weights.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite, negative, all zero, or not one per row.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, numbers.Real):
+        sample_weight = np.full(len(X), float(sample_weight))
+    s = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if s.ndim != 1:
+        raise ValueError(f"Sample weights must be a 1D array or a scalar, got an array of shape {s.shape}.")
+    check_consistent_length(X, s)
+    if (s < 0).any():
+        raise ValueError(f"Negative values in data passed to `sample_weight`: weights must be >= 0, got {s.min():g}.")
+    return s
+
+
+def check_start(coef_init, intercept_init, d, k):
+    """Return the start as arrays of shape (k, d) and (k,), zeros where not given."""
+    start = []
+    for name, value, shape in (("coef_init", coef_init, (k, d)), ("intercept_init", intercept_init, (k,))):
+        value = np.zeros(shape) if value is None else np.asarray(value, dtype=np.float64)
+        if value.size != np.prod(shape) or value.ndim > len(shape):
+            raise ValueError(f"{name} must hold {k} target(s) and have shape {shape}; got shape {value.shape}.")
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity.")
+        start.append(value.reshape(shape))
+    return start
+
+
+def make_generator(random_state):
+    """NumPy Generator seeded from ``random_state``; None takes fresh entropy, never the global generator."""
+    if random_state is None:
+        return np.random.default_rng()
+    return np.random.default_rng(check_random_state(random_state).randint(0, 2**31 - 1, size=4))

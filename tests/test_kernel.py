@@ -1,0 +1,119 @@
+"""The compiled kernel does the arithmetic of the array engine, batch by batch."""
+
+import numpy as np
+import pytest
+
+from sk_gdlinear import _conditioning, _descent
+from sk_gdlinear._conditioning import Conditioning, Moments
+from sk_gdlinear._engine import kernel
+
+pytestmark = pytest.mark.skipif(kernel is None, reason="the compiled kernel was not built")
+
+TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
+
+
+@pytest.fixture(params=[np.float64, np.float32], ids=["float64", "float32"])
+def dtype(request):
+    return request.param
+
+
+def problem(dtype, n=101, d=7, k=1, weighted=False, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(rng.normal(0, 3, d), rng.uniform(0.1, 2, d), (n, d)).astype(dtype)
+    Y = (X @ rng.normal(size=(d, k)) + rng.normal(5, 1, (n, k))).astype(dtype)
+    weight = rng.uniform(0.1, 3, n).astype(dtype) if weighted else None
+    features, targets = Moments.empty(d), Moments.empty(k)
+    order = rng.permutation(n).astype(np.intp)
+    for m, A in ((features, X), (targets, Y)):
+        m.count = _conditioning.column_moments(A, order, weight, m.mean, m.square_deviation, m.low, m.high, m.count)
+    return X, Y, order, weight, Conditioning.of(features, targets, 32, True, dtype)
+
+
+def start(d, k, dtype, average):
+    rng = np.random.default_rng(1)
+    W, b = rng.normal(size=(k, d)).astype(dtype), rng.normal(size=k).astype(dtype)
+    return [W, b, W.copy() if average else None, b.copy() if average else None]
+
+
+def close(got, want, dtype):
+    scale = max(1.0, float(np.abs(want).max()))
+    np.testing.assert_allclose(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize("average", [True, False], ids=["average", "plain"])
+@pytest.mark.parametrize("weighted", [True, False], ids=["weights", "no weights"])
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 101])
+def test_run_epoch_equals_the_array_engine_after_every_batch(batch_size, k, weighted, average, dtype):
+    X, Y, order, weight, conditioning = problem(dtype, k=k, weighted=weighted)
+    compiled, plain = start(7, k, dtype, average), start(7, k, dtype, average)
+    for first in range(0, len(order), batch_size):
+        rows = order[first : first + batch_size]
+        args = np.array([0.05]), np.array([0.3]), batch_size, np.inf, True
+        got = kernel.run_epoch(X, Y, rows, weight, *conditioning, *compiled, *args)
+        want = _descent.run_epoch(X, Y, rows, weight, *conditioning, *plain, *args)
+        close(got, want, dtype)
+        for a, b in zip(compiled, plain, strict=True):
+            if b is not None:
+                close(a, b, dtype)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("ceiling", [np.inf, 0.0], ids=["free", "guarded"])
+@pytest.mark.parametrize(
+    ("n", "d", "k", "batch_size"), [(101, 7, 1, 1), (101, 7, 1, 32), (101, 7, 3, 32), (600, 300, 2, 500)]
+)
+def test_a_whole_epoch_equals_the_array_engine(n, d, k, batch_size, ceiling, fit_intercept, dtype):
+    # 500 rows of 300 columns exceed a tile, so that the batch is worked off in pieces; a ceiling of 0 makes every step the safe one.
+    X, Y, order, weight, conditioning = problem(dtype, n, d, k, weighted=True)
+    compiled, plain = start(d, k, dtype, True), start(d, k, dtype, True)
+    if not fit_intercept:
+        compiled[1][:] = plain[1][:] = compiled[3][:] = plain[3][:] = 0.0
+    batches = -(-n // batch_size)
+    steps, mixing = np.full(batches, 0.02 if ceiling else 1e9), 4 / (np.arange(1.0, batches + 1) + 3)
+    args = steps, mixing, batch_size, ceiling, fit_intercept
+    got = kernel.run_epoch(X, Y, order, weight, *conditioning, *compiled, *args)
+    want = _descent.run_epoch(X, Y, order, weight, *conditioning, *plain, *args)
+    # Single rows under the safe step are projected one after another, which enlarges rounding.
+    slack = 10 if ceiling == 0.0 else 1
+    np.testing.assert_allclose(got, want, rtol=slack * TOLERANCE[dtype])
+    for a, b in zip(compiled, plain, strict=True):
+        close(a / slack, b / slack, dtype)
+
+
+def test_overflowing_batches_are_skipped_by_the_guard_in_both_engines():
+    X, Y, order, _, conditioning = problem(np.float64)
+    for k_run in (kernel.run_epoch, _descent.run_epoch):
+        state = start(7, 1, np.float64, True)
+        state[0][:] = 1e200
+        before = state[0].copy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            k_run(X, Y, order, None, *conditioning, *state, np.full(4, 0.1), np.full(4, 0.1), 32, 8.0, True)
+        np.testing.assert_array_equal(state[0], before)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("k", [1, 3])
+def test_half_squared_errors_equal_the_array_engine(k, weighted, dtype):
+    X, Y, order, weight, conditioning = problem(dtype, n=1500, d=40, k=k, weighted=weighted)
+    W, b, *_ = start(40, k, dtype, False)
+    got, want = np.zeros(k), np.zeros(k)
+    kernel.half_squared_errors(X, Y, order, weight, *conditioning, W, b, got)
+    _descent.half_squared_errors(X, Y, order, weight, *conditioning, W, b, want)
+    np.testing.assert_allclose(got, want, rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("d", [1, 7])
+def test_statistics_equal_the_array_engine(d, weighted, dtype):
+    X, _, order, weight, conditioning = problem(dtype, n=1500, d=d, weighted=weighted)
+    got, want = Moments.empty(d), Moments.empty(d)
+    for engine, m in ((kernel, got), (_conditioning, want)):
+        m.count = engine.column_moments(X, order, weight, m.mean, m.square_deviation, m.low, m.high, m.count)
+    for name in ("count", "mean", "square_deviation", "low", "high"):
+        np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=1e-10)
+    norms = [
+        e.max_row_norm(X, order, weight, conditioning.shift, conditioning.inv_scale, True)
+        for e in (kernel, _conditioning)
+    ]
+    np.testing.assert_allclose(*norms, rtol=TOLERANCE[dtype])

@@ -1,0 +1,55 @@
+"""The stopping rule on sequences whose limit is known."""
+
+import pytest
+
+from sk_gdlinear._stopping import MIN_UPDATES, StoppingRule
+
+
+def run(objective, tol, *, scale=1.0, patience=2, max_iter=10_000, geometric=False, n_updates=10**6):
+    rule = StoppingRule(scale, tol, patience, max_iter, geometric)
+    for epoch in range(1, max_iter + 1):
+        if rule.update(epoch, objective(epoch - 1), objective(epoch), n_updates):
+            return epoch
+    return None
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-4])
+@pytest.mark.parametrize("power", [1, 2, 4])
+def test_power_laws_stop_within_tol_of_their_limit(power, tol):
+    def objective(e):
+        return 0.3 + 1 / (1 + e) ** power
+
+    epoch = run(objective, tol)
+    assert objective(epoch) - 0.3 <= 1.1 * tol
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.99, 0.9999])
+def test_slow_geometric_sequences_stop_within_tol_of_their_limit(ratio):
+    def objective(e):
+        return 0.3 + ratio**e
+
+    epoch = run(objective, 1e-3, max_iter=200_000, geometric=True)
+    assert objective(epoch) - 0.3 <= 1.1e-3
+
+
+def test_scale_of_the_objective_changes_nothing():
+    epochs = {run(lambda e, c=c: c * (0.3 + 0.9**e), 1e-4, scale=c) for c in (1e-12, 1.0, 1e12)}
+    assert len(epochs) == 1
+
+
+def test_patience_counts_consecutive_epochs():
+    flat = [run(lambda e: 0.3, 1e-4, patience=p) for p in (1, 2, 5)]
+    assert flat == [1, 2, 5]
+
+
+def test_no_tol_never_stops():
+    assert run(lambda e: 0.3, None, max_iter=50) is None
+
+
+def test_no_early_stop_while_updates_are_few_and_something_is_gained():
+    creeping = {n: run(lambda e: 0.3 - 1e-12 * e, 1e-4, max_iter=20, n_updates=n) for n in (10, MIN_UPDATES)}
+    assert creeping == {10: None, MIN_UPDATES: 2}
+
+
+def test_unfinished_training_is_not_called_converged_at_the_last_epoch():
+    assert run(lambda e: 1.0 - 0.01 * e, 1e-4, max_iter=30) is None
