@@ -4,8 +4,8 @@ The descent works in :math:`z = (x - \mu) / s` and :math:`y' = (y - \mu_y) / \si
 
 .. math:: s_j = \max(\sigma_j, a_j / \sqrt m), \qquad a_j = \max_i |x_{ij} - \mu_j|,
 
-``m`` the nominal batch size.  The second term bounds every ``|z|`` by ``sqrt(m)``, so that no single row, a rare category or an
-outlier, dominates a batch.  This changes the path of the descent, never its objective.
+``m`` the nominal batch size.  The second term bounds every ``|z|`` by ``sqrt(m)``, so that no single row, a rare
+category or an outlier, dominates a batch.  This changes the path of the descent, never its objective.
 """
 
 from dataclasses import dataclass
@@ -67,8 +67,8 @@ class Moments:
 def column_moments(X, order, weight, mean, square_deviation, low, high, count):
     """Add the rows of ``order`` to the running moments, in place; return the new sum of weights.
 
-    Blocks of rows are merged by the pairwise update of Chan, Golub and LeVeque (The American Statistician 37, 1983), which
-    keeps its precision where columns have offsets far larger than their spread.
+    Blocks of rows are merged by the pairwise update of Chan, Golub and LeVeque (The American Statistician 37, 1983),
+    which keeps its precision where columns have offsets far larger than their spread.
     """
     for start in range(0, len(order), BLOCK_ROWS):
         rows = order[start : start + BLOCK_ROWS]

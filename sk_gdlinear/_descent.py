@@ -1,17 +1,17 @@
 """The descent: one epoch in plain array operations, and the loop of epochs around it.
 
-``run_epoch`` and ``half_squared_errors`` are the array engine.  ``_kernel`` holds the same functions compiled; they take the same
-arguments and are tested equal.  ``fit`` is the loop ``Descent.run``; ``partial_fit`` calls ``Descent.epoch`` once.
+``run_epoch`` is the array engine.  ``_kernel.run_epoch`` is the same compiled: same arguments, tested equal.  ``fit``
+is the loop ``Descent.run``; ``partial_fit`` calls ``Descent.epoch`` once.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from ._conditioning import Conditioning, safe_step
 from ._engine import kernel
 from ._objective import coef_gradient, error, forward, intercept_gradient, loss, output_gradient
+from ._rows import SEGMENT_ROWS, Data, shuffled
 from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR, SCHEDULES, automatic_step, averaging_weight
 from ._stopping import StoppingRule
 
@@ -24,37 +24,11 @@ DIVERGED = 1e3
 # Rows of a stream over which the iterate and its average are compared.
 COMPARED_ROWS = 4096
 
-# Rows between two looks at the clock, the keyboard and the finiteness of the loss.
-SEGMENT_ROWS = 1 << 18
-
-# Shuffling: runs of consecutive rows are permuted, then rows within windows of runs that fit in cache.
-RUN_ROWS = 16
-WINDOW_ROWS = 1024
-
-
-class Data(NamedTuple):
-    """Rows to learn from.  ``weight`` is ``s / mean(s)`` or None; ``index`` the rows of non-zero weight, or None for all."""
-
-    X: np.ndarray  # (n, d), C-ordered
-    Y: np.ndarray  # (n, k), of X's dtype
-    weight: np.ndarray | None = None
-    index: np.ndarray | None = None
-
-    @property
-    def n_rows(self):
-        """Rows that count."""
-        return self.X.shape[0] if self.index is None else len(self.index)
-
-    def segments(self, order=None, rows=SEGMENT_ROWS):
-        """Yield row numbers, as the engines take them, piece by piece: those of ``order``, or all in their own order."""
-        for start in range(0, self.n_rows, rows):
-            stop = min(start + rows, self.n_rows)
-            if order is not None:
-                yield order[start:stop].astype(np.intp)
-            elif self.index is not None:
-                yield self.index[start:stop].astype(np.intp)
-            else:
-                yield np.arange(start, stop, dtype=np.intp)
+# Rows whose objective is computed at once, in cache; and between epochs on data of more numbers than this, only those
+# of every fourth such block: what is watched is a difference over the same rows, and that needs no more.
+OBJECTIVE_ROWS = 2048
+WATCH_ALL = 1 << 21
+WATCH_EVERY = 4
 
 
 @dataclass
@@ -72,7 +46,7 @@ class Iterate:
 
     @property
     def lagging(self):
-        """Whether the average does worse than the weights it is made of: there is no noise to average away, only lag."""
+        """Whether the average does worse than the weights it is made of: no noise to average away, only lag."""
         return self.mean_W is not None and self.level < self.mean_level
 
     @classmethod
@@ -151,34 +125,24 @@ def run_epoch(
     return total
 
 
-def half_squared_errors(
-    X, Y, order, weight, shift, inv_scale, target_shift, target_inv_scale, W, b, totals, block_rows=8192
-):
-    """Add each target's sum of weighted half squared errors over ``order`` to ``totals``, in conditioned units."""
-    conditioning = Conditioning(shift, inv_scale, target_shift, target_inv_scale)
-    for start in range(0, len(order), block_rows):
-        rows = order[start : start + block_rows]
-        E = error(forward(conditioning.rows(X[rows]), W, b), conditioning.targets(Y[rows]))
-        totals += loss(E, None if weight is None else weight[rows]) * len(rows)
-
-
-def shuffled(data, rng):
-    """Row numbers in a new random order, each exactly once.
-
-    Data beyond a few windows is shuffled in two steps, so that gathering a batch reads memory in runs: runs of consecutive rows are
-    permuted, then the rows within each window of many runs.  Two rows of a batch are then as good as independent.
-    """
-    n = data.n_rows
-    order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
-    if n <= 8 * WINDOW_ROWS:
-        rng.shuffle(order)
-    else:
-        whole = n // RUN_ROWS * RUN_ROWS
-        runs = order[:whole].reshape(-1, RUN_ROWS)
-        rng.shuffle(runs)
-        windows = order[n % WINDOW_ROWS :].reshape(-1, WINDOW_ROWS)
-        rng.permuted(windows, axis=1, out=windows)
-    return order if data.index is None else data.index[order]
+def mean_loss(data, conditioning, W, b, every=1):
+    """Loss per target over the rows, in conditioned units; over every ``every``-th block of rows only."""
+    # Offsets that dwarf a column's spread leave float32 few digits: there rows are centred first, in cache.
+    centre = data.X.dtype == np.float32
+    coef, intercept = (W, b) if centre else conditioning.to_user(W, b)
+    unit = 1.0 if centre else conditioning.target_inv_scale
+    totals, total_weight = np.zeros(len(b)), 0.0
+    for start in range(0, data.n_rows, every * OBJECTIVE_ROWS):
+        rows = slice(start, start + OBJECTIVE_ROWS)
+        rows = rows if data.index is None else data.index[rows]
+        X, Y = data.X[rows], data.Y[rows]
+        if centre:
+            X, Y = conditioning.rows(X), conditioning.targets(Y)
+        E = error(forward(X, coef, intercept), Y) * unit
+        weight = None if data.weight is None else data.weight[rows]
+        totals += loss(E, weight) * len(E)
+        total_weight += len(E) if weight is None else float(weight.sum(dtype=np.float64))
+    return totals / total_weight
 
 
 @dataclass
@@ -227,7 +191,7 @@ class Descent:
         return float(self.step_factor * SCHEDULES[self.schedule](max(self.iterate.t, 1), base, self.power_t))
 
     def epoch(self, rng):
-        """Pass once over the rows, in a random order if ``rng`` is not None; return the mean objective met on the way."""
+        """Pass once over the rows, in random order if ``rng`` is given; return the mean objective on the way."""
         run = run_epoch if kernel is None else kernel.run_epoch
         it, data = self.iterate, self.data
         if self.step is None and it.lagging:
@@ -249,17 +213,12 @@ class Descent:
                 return np.inf
         return total / data.n_rows
 
-    def objective(self):
-        """Objective of the reported weights over all rows: in conditioned units, and in the user's."""
-        add = half_squared_errors if kernel is None else kernel.half_squared_errors
-        totals = np.zeros(self.data.Y.shape[1])
-        with np.errstate(over="ignore", invalid="ignore"):
-            for rows in self.data.segments():
-                add(self.data.X, self.data.Y, rows, self.data.weight, *self.conditioning, *self.iterate.answer, totals)
-        totals /= self.data.n_rows
-        unit = 1.0 / self.conditioning.target_inv_scale.astype(np.float64)
-        with np.errstate(over="ignore"):  # the square of a large y may have no number
-            return float(totals.sum()), float((totals * unit**2).sum())
+    def objective(self, every=1):
+        """Objective of the reported weights: in conditioned units, and in the user's."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the square of a large y may have no number
+            conditioned = mean_loss(self.data, self.conditioning, *self.iterate.answer, every)
+            unit = 1.0 / self.conditioning.target_inv_scale.astype(np.float64)
+            return float(conditioned.sum()), float((conditioned * unit**2).sum())
 
     def check(self, objective, start, epoch):
         """Raise if the user's own step has made the descent diverge from an objective of ``start``."""
@@ -268,19 +227,20 @@ class Descent:
             return
         ratio = objective / usual if usual > 0 else np.inf
         raise ValueError(
-            f"Gradient descent diverged in epoch {epoch}, at update {self.iterate.t}, with learning_rate={self.step:g}: the "
-            f"training objective is {ratio:.3g} times that of predicting zero, or of the start. "
-            "Use a smaller learning_rate, learning_rate='auto', or precondition=True."
+            f"Gradient descent diverged in epoch {epoch}, at update {self.iterate.t}, with "
+            f"learning_rate={self.step:g}: the training objective is {ratio:.3g} times that of predicting zero, or of "
+            "the start. Use a smaller learning_rate, learning_rate='auto', or precondition=True."
         )
 
     def run(self, max_iter, tol, patience, rng, report):
         """Run epochs until training has converged; return the number of epochs and the reason for stopping."""
-        objective = start = self.objective()[0]
+        every = 1 if self.data.X.size <= WATCH_ALL else WATCH_EVERY
+        objective = start = self.objective(every)[0]
         rule = StoppingRule(self.null_objective, tol, patience, max_iter, self.iterate.mean_W is None)
         reason = "max_iter"
         for epoch in range(1, max_iter + 1):
             on_the_way = self.epoch(rng)
-            before, (objective, shown) = objective, self.objective()
+            before, (objective, shown) = objective, self.objective(every)
             self.check(max(objective, on_the_way), start, epoch)
             self.history.append(shown)
             report(epoch, shown, self.current_step)
@@ -291,9 +251,17 @@ class Descent:
                     break
                 self.step_factor *= ADAPTIVE_FACTOR
                 rule.quiet = 0
-        if self.step is None and not objective <= self.null_objective * (1.0 + 1e-9):
-            self.fall_back()
+        self.finish(objective, every)
         return epoch, reason
+
+    def finish(self, objective, every):
+        """See that the answer is no worse than predicting the mean, over all rows."""
+        if every > 1:
+            objective, self.history[-1] = self.objective()
+        if self.step is None and not objective <= self.null_objective * (1.0 + 1e-9):
+            W, b = self.iterate.answer
+            W[...], b[...] = 0.0, self.null_b
+            self.history[-1] = self.objective()[1]
 
     def take_in(self, rng, start, call):
         """Pass once over a chunk of a stream, the ``call``-th; return its objective afterwards, in the user's units."""
@@ -302,9 +270,3 @@ class Descent:
         objective, shown = self.objective()
         self.iterate.compare(on_the_way, objective, min(1.0, self.data.n_rows / COMPARED_ROWS))
         return shown
-
-    def fall_back(self):
-        """Predict the mean, in the place of weights that do worse."""
-        W, b = self.iterate.answer
-        W[...], b[...] = 0.0, self.null_b
-        self.history[-1] = self.objective()[1]

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The array engine of ``_descent`` and ``_conditioning``, compiled for dense rows.
 
-Same arguments, same arithmetic, same results as the functions of the same name there; ``tests/test_kernel.py`` holds the two equal.
-Rows are gathered, centred and scaled into a tile that stays in cache, and BLAS works on the tile; the input is never copied whole.
+Same arguments, same arithmetic, same results as the functions of the same name there; ``tests/test_kernel.py`` holds
+the two equal. Rows are gathered, centred and scaled into a tile that stays in cache, and BLAS works on the tile; the
+input is never copied whole.
 """
 
 from libc.math cimport isfinite
@@ -27,10 +28,9 @@ ctypedef fused floating:
     double
 
 cdef enum:
-    TILE_BYTES = 262144     # rows gathered at once: half of a common L2 cache
-    LOOK_AHEAD = 12         # rows asked from memory before they are needed
+    TILE_BYTES = 131072     # rows gathered at once: well within a common L2 cache
+    LOOK_AHEAD = 8          # rows asked from memory before they are needed
     LINE_BYTES = 64         # one cache line
-    MOST_LINES = 8          # of a row, asked for ahead
     BLOCK_ROWS = 256        # rows whose moments are taken in two passes, in cache
 
 
@@ -38,11 +38,19 @@ cdef Py_ssize_t _tile_rows(Py_ssize_t d, Py_ssize_t itemsize, Py_ssize_t most) n
     return max(1, min(most, TILE_BYTES // (max(d, 1) * itemsize)))
 
 
-cdef inline void _fetch(const floating *row, Py_ssize_t d) noexcept nogil:
-    """Ask for the first cache lines of a row; the hardware follows a longer one by itself."""
-    cdef Py_ssize_t j, line = LINE_BYTES // sizeof(floating)
-    for j in range(min(d // line + 1, MOST_LINES)):
-        gd_prefetch(row + j * line)
+cdef inline void _condition_row(
+    const floating *x, const floating *ahead, const floating *shift, const floating *inv_scale, Py_ssize_t d, floating
+    *z,
+) noexcept nogil:
+    """z <- (x - shift) * inv_scale, asking memory, line by line, for the row that comes ``ahead``."""
+    cdef Py_ssize_t line = LINE_BYTES // sizeof(floating), i, j
+    for i in range(d // line):
+        gd_prefetch(ahead + i * line)
+        for j in range(i * line, (i + 1) * line):
+            z[j] = (x[j] - shift[j]) * inv_scale[j]
+    gd_prefetch(ahead + d - 1)
+    for j in range(d - d % line, d):
+        z[j] = (x[j] - shift[j]) * inv_scale[j]
 
 
 cdef void _gather(
@@ -50,13 +58,9 @@ cdef void _gather(
     const floating *shift, const floating *inv_scale, floating *Z,
 ) noexcept nogil:
     """Z <- (X[rows] - shift) * inv_scale."""
-    cdef Py_ssize_t d = X.shape[1], last = order.shape[0] - 1, i, j
-    cdef const floating *x
+    cdef Py_ssize_t d = X.shape[1], last = order.shape[0] - 1, i
     for i in range(start, start + rows):
-        _fetch(&X[order[min(i + LOOK_AHEAD, last)], 0], d)
-        x = &X[order[i], 0]
-        for j in range(d):
-            Z[j] = (x[j] - shift[j]) * inv_scale[j]
+        _condition_row(&X[order[i], 0], &X[order[min(i + LOOK_AHEAD, last)], 0], shift, inv_scale, d, Z)
         Z += d
 
 
@@ -107,19 +111,16 @@ cdef void _add_gradient(int rows, int d, int k, floating *Z, floating *G, floati
 
 cdef double _weighted_half_squares(
     const floating *E, const floating[::1] weight, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows,
-    Py_ssize_t k, double *totals,
+    Py_ssize_t k,
 ) noexcept nogil:
-    """Add each target's sum of weight * E^2 / 2 to totals; return their sum."""
+    """Sum of weight * E^2 / 2."""
     cdef Py_ssize_t i, j
-    cdef double s = 1.0, half, total = 0.0
+    cdef double s = 1.0, total = 0.0
     for i in range(start, start + rows):
         if weight is not None:
             s = weight[order[i]]
         for j in range(k):
-            half = 0.5 * s * E[j] * E[j]
-            total += half
-            if totals != NULL:
-                totals[j] += half
+            total += 0.5 * s * E[j] * E[j]
         E += k
     return total
 
@@ -192,7 +193,7 @@ cdef double _batch_gradient(
         _gather(X, order, lo, rows, <floating*>at.shift, <floating*>at.inv_scale, Z)
         _gather_targets(Y, order, lo, rows, <floating*>at.target_shift, <floating*>at.target_inv_scale, b, E)
         _add_forward(<int>rows, <int>d, <int>k, Z, W, E)
-        total += _weighted_half_squares(E, weight, order, lo, rows, k, NULL)
+        total += _weighted_half_squares(E, weight, order, lo, rows, k)
         _output_gradient(E, weight, order, lo, rows, k, m, <floating*>work.grad_b)
         _add_gradient(<int>rows, <int>d, <int>k, Z, E, <floating*>work.grad)
         lo += rows
@@ -223,7 +224,7 @@ cdef double _safe_step(
             for j in range(k):
                 E[i * k + j] = grad_b[j] if fit_intercept else 0
         _add_forward(<int>rows, <int>d, <int>k, Z, grad, E)
-        curvature += 2.0 * _weighted_half_squares(E, weight, order, lo, rows, k, NULL)
+        curvature += 2.0 * _weighted_half_squares(E, weight, order, lo, rows, k)
         lo += rows
     curvature /= stop - start
     if isfinite(square) and isfinite(curvature) and curvature > 0.0:
@@ -252,16 +253,13 @@ cdef double _row_step(
 ) noexcept nogil:
     """One update from a single row and one target, without BLAS: its calls would cost more than the row."""
     cdef Py_ssize_t d = X.shape[1], row = order[i], row_ahead, j
-    cdef const floating *x = &X[row, 0]
     cdef const floating *shift = <floating*>at.shift
     cdef const floating *inv_scale = <floating*>at.inv_scale
     cdef floating s0 = 0, s1 = 0, s2 = 0, s3 = 0, e, g, move
     cdef double square, objective
     row_ahead = order[min(i + LOOK_AHEAD, order.shape[0] - 1)]
-    _fetch(&X[row_ahead, 0], d)
     gd_prefetch(&Y[row_ahead, 0])
-    for j in range(d):
-        z[j] = (x[j] - shift[j]) * inv_scale[j]
+    _condition_row(&X[row, 0], &X[row_ahead, 0], shift, inv_scale, d, z)
     for j in range(d // 4):     # four sums, for the processor to add side by side
         s0 += z[4 * j] * W[4 * j]
         s1 += z[4 * j + 1] * W[4 * j + 1]
@@ -269,7 +267,8 @@ cdef double _row_step(
         s3 += z[4 * j + 3] * W[4 * j + 3]
     for j in range(d - d % 4, d):
         s0 += z[j] * W[j]
-    e = b[0] - (Y[row, 0] - (<floating*>at.target_shift)[0]) * (<floating*>at.target_inv_scale)[0] + ((s0 + s1) + (s2 + s3))
+    e = b[0] - (Y[row, 0] - (<floating*>at.target_shift)[0]) * (<floating*>at.target_inv_scale)[0]
+    e += (s0 + s1) + (s2 + s3)
     g = e if weight is None else e * weight[row]
     objective = 0.5 * <double>g * e
     if not objective <= ceiling:
@@ -331,28 +330,6 @@ def run_epoch(
     return total
 
 
-def half_squared_errors(
-    const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, const floating[::1] weight,
-    const floating[::1] shift, const floating[::1] inv_scale,
-    const floating[::1] target_shift, const floating[::1] target_inv_scale,
-    floating[:, ::1] W, floating[::1] b, double[::1] totals,
-):
-    """Add each target's sum of weighted half squared errors over ``order`` to ``totals``."""
-    cdef Py_ssize_t n = order.shape[0], d = X.shape[1], k = Y.shape[1], lo = 0, rows
-    cdef Py_ssize_t tile = _tile_rows(d, sizeof(floating), n)
-    cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating))
-    cdef floating *Z = <floating*>workspace.p.Z
-    cdef floating *E = <floating*>workspace.p.E
-    with nogil:
-        while lo < n:
-            rows = min(tile, n - lo)
-            _gather(X, order, lo, rows, &shift[0], &inv_scale[0], Z)
-            _gather_targets(Y, order, lo, rows, &target_shift[0], &target_inv_scale[0], &b[0], E)
-            _add_forward(<int>rows, <int>d, <int>k, Z, &W[0, 0], E)
-            _weighted_half_squares(E, weight, order, lo, rows, k, &totals[0])
-            lo += rows
-
-
 def max_row_norm(
     const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight,
     const floating[::1] shift, const floating[::1] inv_scale, bint fit_intercept,
@@ -365,8 +342,6 @@ def max_row_norm(
     cdef double norm, largest = 0.0
     with nogil:
         for i in range(order.shape[0]):
-            if i + LOOK_AHEAD < order.shape[0]:
-                _fetch(&X[order[i + LOOK_AHEAD], 0], d)
             x = &X[order[i], 0]
             s[0] = s[1] = s[2] = s[3] = 0.0
             for j in range(d):

@@ -11,12 +11,12 @@ Shapes follow ``torch.nn.Linear``: ``X (n, d)``, ``W (k, d)``, ``b (k,)``, ``Y (
     \nabla W &= G^\top X \qquad \nabla b = \textstyle\sum_{\text{rows}} G \\
     W &\leftarrow W - \eta \nabla W \qquad b \leftarrow b - \eta \nabla b
 
-Why ``1/n``: the sum of ``n`` rows' gradients grows with the batch, and with it every step; the mean does not.  The last,
-short batch divides by its own number of rows.
+Why ``1/n``: the sum of ``n`` rows' gradients grows with the batch, and with it every step; the mean does not.  The
+last, short batch divides by its own number of rows.
 
-With sample weights ``s`` the objective is ``sum(s * E**2 / 2) / sum(s)`` and a batch of ``m`` rows uses ``G = s * E / (m * mean(s))``,
-``mean(s)`` taken over all rows, not over the batch: dividing by the batch's own sum would cancel the weights.  The functions here take
-``weight = s / mean(s)``, or None for equal weights.
+With sample weights ``s`` the objective is ``sum(s * E**2 / 2) / sum(s)`` and a batch of ``m`` rows uses ``G = s * E /
+(m * mean(s))``, ``mean(s)`` taken over all rows, not over the batch: dividing by the batch's own sum would cancel the
+weights.  The functions here take ``weight = s / mean(s)``, or None for equal weights.
 
 ``torch.nn.MSELoss`` and river's ``Squared`` are twice this loss.
 """

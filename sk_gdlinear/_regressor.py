@@ -32,10 +32,10 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         G = (\hat Y - Y) / m, \qquad \nabla W = G^\top X, \qquad \nabla b = \textstyle\sum_{\text{rows}} G, \qquad
         W \leftarrow W - \eta \nabla W, \qquad b \leftarrow b - \eta \nabla b.
 
-    By default features need no scaling and no step size need be guessed: the descent runs in centred and scaled variables, with
-    the largest step that is safe for them, and reports the average of its iterates in the units of the data.  With
-    ``precondition=False, average=False`` and a number for ``learning_rate`` it is plain gradient descent, update for update that
-    of ``torch.nn.Linear`` with half of ``MSELoss`` under ``torch.optim.SGD``.
+    By default features need no scaling and no step size need be guessed: the descent runs in centred and scaled
+    variables, with the largest step that is safe for them, and reports the average of its iterates in the units of
+    the data.  With ``precondition=False, average=False`` and a number for ``learning_rate`` it is plain gradient
+    descent, update for update that of ``torch.nn.Linear`` with half of ``MSELoss`` under ``torch.optim.SGD``.
 
     Parameters
     ----------
@@ -45,34 +45,39 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Rows per update.  None is one update per epoch from all rows; "auto" is 32.  An epoch makes
         ``ceil(n_samples / batch_size)`` updates; a last, short batch is averaged over its own rows.
     learning_rate : float or "auto", default="auto"
-        Step size :math:`\eta`, in coefficients per unit of gradient.  "auto" takes :math:`m / (\beta + (m - 1) \lambda_1)` [1]_
-        with :math:`\beta` the largest squared norm of a (conditioned) row and :math:`\lambda_1` the largest eigenvalue of
-        their second-moment matrix, :math:`1 / \lambda_1` where one batch holds all rows, and watches every batch: one
-        whose objective is far above that of predicting the mean gets at most the step that minimises it.
+        Step size :math:`\eta`, in coefficients per unit of gradient.  "auto" takes :math:`m / (\beta + (m - 1)
+        \lambda_1)` [1]_ with :math:`\beta` the largest squared norm of a (conditioned) row and :math:`\lambda_1` the
+        largest eigenvalue of their second-moment matrix, :math:`1 / \lambda_1` where one batch holds all rows, and
+        watches every batch: one whose objective is far above that of predicting the mean gets at most the step that
+        minimises it.
     schedule : {"constant", "invscaling", "adaptive"}, default="constant"
-        How the step moves: not at all; :math:`\eta / t^p` at update ``t = 1, 2, ...`` with ``p = power_t``; divided by 5
-        whenever training would otherwise stop, until it is below a millionth of its start (in ``partial_fit``: not at all).
+        How the step moves: not at all; :math:`\eta / t^p` at update ``t = 1, 2, ...`` with ``p = power_t``; divided
+        by 5 whenever training would otherwise stop, until it is below a millionth of its start (in ``partial_fit``:
+        not at all).
     power_t : float, default=0.25
         Exponent of "invscaling", at least 0.
     precondition : bool, default=True
-        Whether to descend in :math:`z = (x - \mu) / s`, per feature, with :math:`s = \max(\sigma, \max|x - \mu| / \sqrt m)`, and in
-        centred and scaled targets.  It changes the path, not the objective.  A constant feature gets coefficient 0.
+        Whether to descend in :math:`z = (x - \mu) / s`, per feature, with :math:`s = \max(\sigma, \max|x - \mu| /
+        \sqrt m)`, and in centred and scaled targets.  It changes the path, not the objective.  A constant feature
+        gets coefficient 0.
     average : bool, default=True
         Whether to report the running average of the iterates [2]_ in place of the last one.  Ignored by ``fit``
         where one batch holds all rows: there is no noise to average.
     max_iter : int, default=1000
         Epochs at most.
     tol : float or None, default=1e-4
-        Training stops when the gain in the training objective still to be expected is at most ``tol`` times the objective of
-        the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to gain.  The
-        expectation extrapolates the gains of the last epochs.  At least 1000 updates are made.  None runs ``max_iter`` epochs.
+        Training stops when the gain in the training objective still to be expected is at most ``tol`` times the
+        objective of the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to
+        gain.  The expectation extrapolates the gains of the last epochs.  At least 1000 updates are made.  None runs
+        ``max_iter`` epochs.
     n_iter_no_change : int, default=2
         Consecutive epochs in which so little is to be gained before training stops.
     shuffle : bool, default=True
         Whether every epoch, and every ``partial_fit``, visits the rows in a new random order.
     warm_start : bool, default=False
-        Whether ``fit`` starts from the coefficients, the update counter and the random generator of the call before.  In
-        plain mode ``k`` fits of one epoch then equal one fit of ``k`` epochs; otherwise averaging starts anew in each.
+        Whether ``fit`` starts from the coefficients, the update counter and the random generator of the call before.
+        In plain mode ``k`` fits of one epoch then equal one fit of ``k`` epochs; otherwise averaging starts anew in
+        each.
     random_state : int, RandomState or None, default=None
         Seed of the row orders.  None takes fresh entropy; NumPy's global generator is never used.
     verbose : int, default=0
@@ -113,12 +118,13 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    X is read in C order: another layout is copied once.  Memory beyond X is O(n_samples) small integers and O(n_features).
-    river's squared loss and PyTorch's ``MSELoss`` are twice the loss here.
+    X is read in C order: another layout is copied once.  Memory beyond X is O(n_samples) small integers and
+    O(n_features). river's squared loss and PyTorch's ``MSELoss`` are twice the loss here.
 
     References
     ----------
-    .. [1] S. Ma, R. Bassily and M. Belkin, "The Power of Interpolation: Understanding the Effectiveness of SGD in Modern
+    .. [1] S. Ma, R. Bassily and M. Belkin, "The Power of Interpolation: Understanding the Effectiveness of SGD in
+    Modern
        Over-parametrized Learning", ICML 2018, theorem 4.
     .. [2] O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth Optimization: Convergence Results and
        Optimal Averaging Schemes", ICML 2013, section 4.
@@ -222,9 +228,9 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over a chunk of rows, in mini-batches, going on from all calls before.
 
-        The statistics of the data, the step, the average, the counters and the row orders carry on; the first call needs no ``fit``
-        before it, and a chunk may be a single row.  Weights enter over the mean weight of all rows seen so far, this chunk included.
-        Coefficients set by hand between two calls are taken as the new start.
+        The statistics of the data, the step, the average, the counters and the row orders carry on; the first call
+        needs no ``fit`` before it, and a chunk may be a single row.  Weights enter over the mean weight of all rows
+        seen so far, this chunk included. Coefficients set by hand between two calls are taken as the new start.
 
         Parameters
         ----------
@@ -243,8 +249,8 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If parameters or data are unfit for use, do not match the calls before, or if the given ``learning_rate`` makes
-            training diverge.  The model is then as it was before.
+            If parameters or data are unfit for use, do not match the calls before, or if the given ``learning_rate``
+            makes training diverge.  The model is then as it was before.
         """
         return self._transact(self._partial_fit, X, y, sample_weight)
 
@@ -266,7 +272,8 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         coef = np.asarray(self.coef_, dtype=np.float64)
         if X.dtype == np.float64:
             return X @ coef.T + self.intercept_
-        # The offsets of float32 features may exceed their spread by so much that sums in float32 would hold few true digits.
+        # The offsets of float32 features may exceed their spread by so much that sums in float32 would hold few true
+        # digits.
         prediction = np.empty((X.shape[0], *coef.shape[:-1]), dtype=X.dtype)
         for start in range(0, X.shape[0], PREDICT_ROWS):
             rows = slice(start, start + PREDICT_ROWS)
@@ -292,7 +299,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise
 
     def _validate(self, X, y, sample_weight, reset):
-        """Validated rows ``X, Y, sample_weight`` with Y 2-D, and whether y is 1-D."""
+        """Return the rows ``X, Y, sample_weight``, validated, with Y 2-D, and whether y is 1-D."""
         X, y = validate_data(
             self, X, y, reset=reset, dtype=[np.float64, np.float32], order="C", multi_output=True, y_numeric=True
         )
@@ -332,8 +339,8 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.n_iter_, self.stop_reason_ = epochs, reason
         if reason == "max_iter" and self.tol is not None:
             warnings.warn(
-                f"max_iter={self.max_iter} epochs were not enough to come within tol={self.tol:g}. Raise max_iter or tol; if "
-                "features are nearly collinear, remove some, or use sklearn.linear_model.Ridge.",
+                f"max_iter={self.max_iter} epochs were not enough to come within tol={self.tol:g}. Raise max_iter or "
+                "tol; if features are nearly collinear, remove some, or use sklearn.linear_model.Ridge.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

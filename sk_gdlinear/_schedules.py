@@ -5,10 +5,12 @@ r"""Step sizes and averaging weights: plain functions of the update number.
 
 import numpy as np
 
-# Exponent of the polynomial-decay average.  0 is the plain mean of all iterates; 3 forgets the start fast enough for one pass.
+# Exponent of the polynomial-decay average.  0 is the plain mean of all iterates; 3 forgets the start fast enough for
+# one pass.
 AVERAGING_DECAY = 3.0
 
-# SGDRegressor's factor for the adaptive schedule, and the fraction of the first step at which there is nothing left to divide.
+# SGDRegressor's factor for the adaptive schedule, and the fraction of the first step at which there is nothing left
+# to divide.
 ADAPTIVE_FACTOR = 0.2
 ADAPTIVE_FLOOR = 1e-6
 

@@ -5,15 +5,20 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ._conditioning import Conditioning, Moments, curvature
-from ._descent import Data, Descent, Iterate
+from ._descent import Descent, Iterate
+from ._rows import Data
 
-# Measured (benchmarks/accuracy.py): the fewest epochs to the least-squares answer, at a speed near that of larger batches.
+# Measured (benchmarks/accuracy.py): the fewest epochs to the least-squares answer, at a speed near that of larger
+# batches.
 AUTO_BATCH_SIZE = 32
 
 
 @dataclass
 class Settings:
-    """The estimator's parameters that shape a descent, resolved: ``batch_size`` None is a full batch, ``step`` None automatic."""
+    """The estimator's parameters that shape a descent.
+
+    A ``batch_size`` of None is a full batch, a ``step`` of None the automatic one.
+    """
 
     batch_size: int | None
     step: float | None
@@ -26,7 +31,7 @@ class Settings:
 
 @dataclass
 class Knowledge:
-    """What has been learnt of the data so far: moments of features (None if unused) and targets, rows and weights seen."""
+    """What is known of the data so far: moments of features (None if unused) and targets, rows and weights seen."""
 
     features: Moments | None
     targets: Moments
@@ -71,8 +76,8 @@ def _like(sample_weight, X):
 def make_descent(data, knowledge, settings, place, *, stream):
     """Build the descent over ``data``.
 
-    ``place`` is a function from the new ``Conditioning`` to the ``Iterate`` to go on from.  In a stream the rows are a sample, even
-    where they make one batch; otherwise they are all there is.
+    ``place`` is a function from the new ``Conditioning`` to the ``Iterate`` to go on from.  In a stream the rows are
+    a sample, even where they make one batch; otherwise they are all there is.
     """
     d, k = data.X.shape[1], data.Y.shape[1]
     batch_size = settings.batch_size or data.n_rows
@@ -100,9 +105,20 @@ def make_descent(data, knowledge, settings, place, *, stream):
     elif iterate.mean_W is None:
         iterate = Iterate.at(iterate.W, iterate.b, average=True, t=iterate.t)
     return Descent(
-        data, conditioning, iterate, min(batch_size, data.n_rows), settings.fit_intercept, settings.schedule, settings.power_t,
-        settings.step, edges, mean_objective, zero_objective, null_b.astype(data.X.dtype), one_batch,
-    )  # fmt: skip
+        data=data,
+        conditioning=conditioning,
+        iterate=iterate,
+        batch_size=min(batch_size, data.n_rows),
+        fit_intercept=settings.fit_intercept,
+        schedule=settings.schedule,
+        power_t=settings.power_t,
+        step=settings.step,
+        curvature=edges,
+        null_objective=mean_objective,
+        zero_objective=zero_objective,
+        null_b=null_b.astype(data.X.dtype),
+        one_batch=one_batch,
+    )
 
 
 def start_at(coef, intercept, average, t=0):
@@ -122,7 +138,7 @@ def carry_on(iterate, before):
 
 
 def pack(descent, knowledge, generator):
-    """What the next ``partial_fit`` needs, as plain dictionaries and arrays: pickles then name no class of ours."""
+    """Return what the next ``partial_fit`` needs, as dictionaries and arrays: pickles then name no class of ours."""
     return {
         "iterate": _fields(descent.iterate),
         "conditioning": descent.conditioning._asdict(),

@@ -9,15 +9,17 @@ MIN_UPDATES = 1000
 class StoppingRule:
     r"""Stop when the gain still to be expected is at most ``tol`` times the scale of the objective.
 
-    After epoch ``e`` with objectives ``L`` the last gain is ``D = L[e-1] - L[e]``, and what is still to come is estimated as
-    ``D * max(e, r / (1 - r))``: ``e * D`` is the rest of a power law (the noise of averaged descent falls like ``1 / e``), and
-    ``r / (1 - r) * D``, with ``r`` the ratio of the last two gains, the rest of a geometric series (Aitken), which full-batch
-    descent follows.  Neither is taken to exceed ``max_iter`` times the last gain.
+    After epoch ``e`` with objectives ``L`` the last gain is ``D = L[e-1] - L[e]``, and what is still to come is
+    estimated as ``D * max(e, r / (1 - r))``: ``e * D`` is the rest of a power law (the noise of averaged descent
+    falls like ``1 / e``), and ``r / (1 - r) * D``, with ``r`` the ratio of the last two gains, the rest of a
+    geometric series (Aitken), which full-batch descent follows.  Neither is taken to exceed ``max_iter`` times the
+    last gain.
 
     Parameters
     ----------
     scale : float
-        Objective of the best constant prediction: with ``tol = 1e-4`` training stops when less than 0.0001 of R^2 is to be had.
+        Objective of the best constant prediction: with ``tol = 1e-4`` training stops when less than 0.0001 of R^2 is
+        to be had.
     tol : float or None
         None never stops.
     patience : int

@@ -19,7 +19,7 @@ def check_learning_rate(learning_rate):
     """Explain SGDRegressor's ``learning_rate`` strings, which name schedules here."""
     if isinstance(learning_rate, str) and learning_rate in SGD_SCHEDULES:
         raise ValueError(
-            f"learning_rate={learning_rate!r} names one of SGDRegressor's schedules; here learning_rate is the step size "
+            f"learning_rate={learning_rate!r} names one of SGDRegressor's schedules; here learning_rate is the step "
             f"itself (SGDRegressor's eta0), a positive float or 'auto'. Write {SGD_SCHEDULES[learning_rate]} instead."
         )
 

@@ -91,7 +91,8 @@ def test_max_eigenvalue_is_that_of_the_augmented_second_moments(shape, weighted)
     A = np.column_stack([Z, np.ones(len(Z))])
     s = np.ones(len(Z)) if weight is None else weight
     exact = np.linalg.eigvalsh((A * s[:, None]).T @ A / len(Z))[-1]
-    # Where both sides are large the power iteration may stop some percent below: the step's margin and the guard allow for it.
+    # Where both sides are large the power iteration may stop some percent below: the step's margin and the guard
+    # allow for it.
     rtol = 1e-10 if min(shape) < 200 else 0.1
     np.testing.assert_allclose(max_eigenvalue(Z, weight, True), exact, rtol=rtol)
 

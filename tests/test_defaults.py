@@ -1,6 +1,6 @@
 """The defaults just work on raw features: least squares is reached, or a warning says that it was not.
 
-Oracle: exact least squares on standardised columns (``exact_r2``), and the mean of y as the floor that no fit may fall below.
+Oracle: exact least squares on standardised columns (``exact_r2``), and the mean of y, which no fit may do worse than.
 """
 
 import warnings
@@ -170,7 +170,7 @@ def test_unscaled_columns_never_fail_in_silence(rng, params):
 
 
 def test_without_preconditioning_the_automatic_step_does_not_diverge():
-    """The largest column sets the step, and the others hardly move: far from least squares, yet no worse than the mean."""
+    """The largest column sets the step and the others hardly move: far from converged, yet no worse than the mean."""
     X, y = wild_scales(500)
     model, _ = fit_recording_warnings(X, y, precondition=False, max_iter=20)
     assert_never_worse_than_the_mean(model, X, y)
@@ -225,26 +225,33 @@ def test_sorted_rows_never_end_worse_than_the_mean():
 # --- units -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factor", [1e-100, 1e-6, 1e6, 1e100])
-@pytest.mark.parametrize("params", [{}, {"average": False}, {"batch_size": None}, {"schedule": "adaptive"}])
-def test_units_of_y_change_no_decision(factor, params):
-    X, y = gaussian(400, 4)
-    base, base_warned = fit_recording_warnings(X, y, **params)
-    scaled, scaled_warned = fit_recording_warnings(X, y * factor, **params)
-    assert_allclose(scaled.predict(X) / factor, base.predict(X), rtol=1e-6)
-    assert (scaled.n_iter_, scaled_warned) == (base.n_iter_, base_warned)
-
-
-@pytest.mark.parametrize("factor", [1e-100, 1e-6, 1e6, 1e100])
-@pytest.mark.parametrize("params", [{}, {"average": False}, {"batch_size": None}])
-def test_units_of_columns_change_no_prediction(factor, params):
+@pytest.mark.parametrize("factor", [2.0**-332, 2.0**-20, 2.0**20, 2.0**332])
+@pytest.mark.parametrize("params", [{}, {"average": False}, {"batch_size": None}, {"schedule": "adaptive"}], ids=str)
+def test_units_change_no_decision(factor, params):
+    """Powers of two scale without rounding: every step, loss and stop is the same."""
     X, y = gaussian(400, 4)
     factors = np.array([factor, 1.0, 1 / factor, factor])
     base, base_warned = fit_recording_warnings(X, y, **params)
-    scaled, scaled_warned = fit_recording_warnings(X * factors, y, **params)
-    assert_allclose(scaled.predict(X * factors), base.predict(X), rtol=1e-6)
-    assert_allclose(scaled.coef_ * factors, base.coef_, rtol=1e-6)
-    assert (scaled.n_iter_, scaled_warned) == (base.n_iter_, base_warned)
+    for columns, target in ((factors, 1.0), (1.0, factor), (factors, factor)):
+        scaled, scaled_warned = fit_recording_warnings(X * columns, y * target, **params)
+        assert_allclose(scaled.predict(X * columns) / target, base.predict(X), rtol=1e-12)
+        assert (scaled.n_iter_, scaled.stop_reason_, scaled_warned) == (base.n_iter_, base.stop_reason_, base_warned)
+
+
+@pytest.mark.parametrize("factor", [1e-100, 1e-6, 1e6, 1e100])
+@pytest.mark.parametrize("params", [{}, {"average": False}, {"batch_size": None}, {"schedule": "adaptive"}], ids=str)
+def test_units_change_no_prediction(factor, params):
+    X, y = gaussian(400, 4)
+    factors = np.array([factor, 1.0, 1 / factor, factor])
+    base, base_warned = fit_recording_warnings(X, y, **params)
+    for columns, target in ((factors, 1.0), (1.0, factor)):
+        scaled, scaled_warned = fit_recording_warnings(X * columns, y * target, **params)
+        assert_allclose(scaled.predict(X * columns) / target, base.predict(X), rtol=1e-6)
+        assert_allclose(scaled.coef_ * columns / target, base.coef_, rtol=1e-6)
+        assert scaled_warned == base_warned
+        # rounding may move the end of a full-batch descent, which stops where nothing is left to gain at all
+        if params.get("batch_size", "auto") is not None:
+            assert scaled.n_iter_ == base.n_iter_
 
 
 # --- stopping and precision ------------------------------------------------------------------------------------------

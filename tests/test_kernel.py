@@ -64,7 +64,8 @@ def test_run_epoch_equals_the_array_engine_after_every_batch(batch_size, k, weig
     ("n", "d", "k", "batch_size"), [(101, 7, 1, 1), (101, 7, 1, 32), (101, 7, 3, 32), (600, 300, 2, 500)]
 )
 def test_a_whole_epoch_equals_the_array_engine(n, d, k, batch_size, ceiling, fit_intercept, dtype):
-    # 500 rows of 300 columns exceed a tile, so that the batch is worked off in pieces; a ceiling of 0 makes every step the safe one.
+    # 500 rows of 300 columns exceed a tile, so that the batch is worked off in pieces; a ceiling of 0 makes every
+    # step the safe one.
     X, Y, order, weight, conditioning = problem(dtype, n, d, k, weighted=True)
     compiled, plain = start(d, k, dtype, True), start(d, k, dtype, True)
     if not fit_intercept:
@@ -90,17 +91,6 @@ def test_overflowing_batches_are_skipped_by_the_guard_in_both_engines():
         with np.errstate(over="ignore", invalid="ignore"):
             k_run(X, Y, order, None, *conditioning, *state, np.full(4, 0.1), np.full(4, 0.1), 32, 8.0, True)
         np.testing.assert_array_equal(state[0], before)
-
-
-@pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("k", [1, 3])
-def test_half_squared_errors_equal_the_array_engine(k, weighted, dtype):
-    X, Y, order, weight, conditioning = problem(dtype, n=1500, d=40, k=k, weighted=weighted)
-    W, b, *_ = start(40, k, dtype, False)
-    got, want = np.zeros(k), np.zeros(k)
-    kernel.half_squared_errors(X, Y, order, weight, *conditioning, W, b, got)
-    _descent.half_squared_errors(X, Y, order, weight, *conditioning, W, b, want)
-    np.testing.assert_allclose(got, want, rtol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("weighted", [True, False])

@@ -348,7 +348,7 @@ def test_loss_curve_is_the_objective_of_the_returned_model(rng, n_targets, weigh
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 100])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_equals_torch_sgd_after_every_epoch(rng, n_targets, batch_size, method):
-    """torch.nn.Linear, 0.5 * MSELoss and torch.optim.SGD on the same batches; 100 rows leave a short last batch of 2 or 4."""
+    """torch.nn.Linear, 0.5 * MSELoss, torch.optim.SGD on the same batches; 100 rows leave a short last batch."""
     torch = pytest.importorskip("torch", reason="torch is not installed: no second opinion on the gradients")
     X, y = make_rows(rng, n=100, d=6, k=n_targets)
     rows, targets = torch.from_numpy(X), torch.from_numpy(y.reshape(100, n_targets))

@@ -1,8 +1,8 @@
 """Randomness: seeded to the bit, each row once an epoch, new orders every time, NumPy's global generator left alone.
 
-The order of the rows is read from one coefficient.  With x = 1, no intercept, single-row batches and a step of 1 - 1/B each
-update is ``w <- w / B + (1 - 1/B) y``: starting at 0, the base-B digits of ``w B^(n-1) / (1 - 1/B)`` are the y of the rows in the
-order of their visits, the last one first.
+The order of the rows is read from one coefficient.  With x = 1, no intercept, single-row batches and a step of
+1 - 1/B each update is ``w <- w / B + (1 - 1/B) y``: starting at 0, the base-B digits of ``w B^(n-1) / (1 - 1/B)`` are
+the y of the rows in the order of their visits, the last one first.
 """
 
 import numpy as np

@@ -25,8 +25,8 @@ def test_averaging_weights_build_the_polynomial_decay_average():
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("m", [1, 4, 32])
 def test_automatic_step_contracts_the_expected_squared_error(seed, m):
-    # Noise-free rows in batches of m: one update w -> (I - eta Z_b^T Z_b / m) w must not enlarge E|w|^2 for any w, that is, the
-    # largest eigenvalue of E[(I - eta A)^2] must be at most 1, with A the batch's second moments.
+    # Noise-free rows in batches of m: one update w -> (I - eta Z_b^T Z_b / m) w must not enlarge E|w|^2 for any w,
+    # that is, the largest eigenvalue of E[(I - eta A)^2] must be at most 1, with A the batch's second moments.
     rng = np.random.default_rng(seed)
     Z = rng.normal(size=(200, 6)) * rng.uniform(0.1, 3, 6)
     H = Z.T @ Z / len(Z)

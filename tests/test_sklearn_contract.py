@@ -1,4 +1,4 @@
-"""scikit-learn's contract: its own checks, and the meta-estimators, containers and tools a user puts around a regressor."""
+"""scikit-learn's contract: its own checks, and the containers and tools that a user puts around a regressor."""
 
 import io
 import pickle
