@@ -47,10 +47,25 @@ class Moments:
         """Return an independent copy."""
         return Moments(self.count, *(a.copy() for a in (self.mean, self.square_deviation, self.low, self.high)))
 
+    def merged(self, other):
+        """Return the statistics of the rows of both."""
+        if self.count == 0.0 or other.count == 0.0:
+            return (self if other.count == 0.0 else other).copy()
+        count = self.count + other.count
+        delta = other.mean - self.mean
+        with np.errstate(over="ignore", invalid="ignore"):  # squares out of range: see spread
+            between = delta**2 * (self.count * other.count / count)
+            square_deviation = self.square_deviation + other.square_deviation + between
+        mean = self.mean + delta * (other.count / count)
+        return Moments(
+            count, mean, square_deviation, np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        )
+
     def add(self, X, order, weight):
         """Take in the rows ``order`` of ``X``."""
         add = column_moments if kernel is None else kernel.column_moments
-        self.count = add(X, order, weight, self.mean, self.square_deviation, self.low, self.high, self.count)
+        with np.errstate(over="ignore", invalid="ignore"):  # squares out of range: see spread
+            self.count = add(X, order, weight, self.mean, self.square_deviation, self.low, self.high, self.count)
 
     def spread(self, centre):
         """Root mean square and largest absolute value about the mean, or about 0 if not ``centre``."""
@@ -114,6 +129,19 @@ class Conditioning(NamedTuple):
         )
         return cls(*(a.astype(dtype) for a in maps))
 
+    def keeping(self, before):
+        """Return this conditioning with columns of no spread as they were ``before``: they may vary again."""
+        idle = (self.inv_scale == 0.0) & (before.inv_scale > 0.0)
+        shift = np.where(idle, before.shift, self.shift)
+        return self._replace(shift=shift, inv_scale=np.where(idle, before.inv_scale, self.inv_scale))
+
+    def growth(self, before):
+        """How many times larger the scale of each column is than ``before``; 1 where either has none."""
+        known = (self.inv_scale > 0.0) & (before.inv_scale > 0.0)
+        ratio = np.ones(len(known))
+        with np.errstate(over="ignore"):
+            return np.divide(before.inv_scale, self.inv_scale, out=ratio, where=known, casting="same_kind")
+
     def rows(self, X):
         """Conditioned rows ``z``."""
         return (X - self.shift) * self.inv_scale
@@ -124,11 +152,12 @@ class Conditioning(NamedTuple):
 
     def to_user(self, W, b):
         """Coefficients (k, d) in the dtype of ``W`` and intercept (k,) in float64, in the units of the data."""
-        unit = 1.0 / self.target_inv_scale.astype(np.float64)
-        coef = (W * self.inv_scale.astype(np.float64) * unit[:, None]).astype(W.dtype)
+        unit = 1.0 / self.target_inv_scale.astype(np.float64, copy=False)
+        scale = unit[:, None] * self.inv_scale.astype(np.float64, copy=False)
+        coef = (W * scale).astype(W.dtype, copy=False)
         # From the rounded coefficients, so that the intercept makes good what their rounding shifts.
-        intercept = b * unit + self.target_shift - coef.astype(np.float64) @ self.shift.astype(np.float64)
-        return coef, intercept
+        shift = self.shift.astype(np.float64, copy=False)
+        return coef, b * unit + self.target_shift - coef.astype(np.float64, copy=False) @ shift
 
     def from_user(self, coef, intercept):
         """Inverse of ``to_user``; a constant column's coefficient goes into the intercept."""

@@ -5,6 +5,7 @@ is the loop ``Descent.run``; ``partial_fit`` calls ``Descent.epoch`` once.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -21,8 +22,9 @@ GUARD = 16.0
 # Descent with the user's own step has diverged when the objective exceeds this many times that of predicting zero.
 DIVERGED = 1e3
 
-# Rows of a stream over which the iterate and its average are compared.
-COMPARED_ROWS = 4096
+# Relative disadvantage at which an average starts anew, and the rows of a stream over which it is judged.
+LAG = 0.02
+COMPARED_ROWS = 1024
 
 # Rows whose objective is computed at once, in cache; and between epochs on data of more numbers than this, only those
 # of every fourth such block: what is watched is a difference over the same rows, and that needs no more.
@@ -41,13 +43,12 @@ class Iterate:
     mean_b: np.ndarray | None
     t: int = 0  # updates made
     n_averaged: int = 0  # updates in the average
-    level: float = np.nan  # smoothed objective of the weights on the way
-    mean_level: float = np.nan  # smoothed objective of their average
+    advantage: float = 0.0  # smoothed relative advantage of the average over the weights on the way
 
     @property
     def lagging(self):
         """Whether the average does worse than the weights it is made of: no noise to average away, only lag."""
-        return self.mean_W is not None and self.level < self.mean_level
+        return self.mean_W is not None and self.advantage < -LAG
 
     @classmethod
     def at(cls, W, b, average, t=0):
@@ -62,13 +63,13 @@ class Iterate:
     def restart_average(self):
         """Forget the average and start a new one at the newest weights."""
         self.mean_W[...], self.mean_b[...], self.n_averaged = self.W, self.b, 0
-        self.level = self.mean_level = np.nan
+        self.advantage = 0.0
 
     def compare(self, on_the_way, objective, share):
         """Take in the objective of the weights on the way and of their average, smoothed with weight ``share``."""
-        share = 1.0 if np.isnan(self.level) else share
-        self.level = (1.0 - share) * self.level + share * on_the_way if share < 1.0 else on_the_way
-        self.mean_level = (1.0 - share) * self.mean_level + share * objective if share < 1.0 else objective
+        total = on_the_way + objective
+        relative = (on_the_way - objective) / total if 0.0 < total < np.inf else 0.0
+        self.advantage += share * (relative - self.advantage)
 
 
 def run_epoch(
@@ -170,10 +171,13 @@ class Descent:
 
     def steps(self, n_rows):
         """Step size of each of the coming updates over ``n_rows`` rows."""
-        sizes = np.full(-(-n_rows // self.batch_size), self.batch_size)
-        sizes[-1] = n_rows - self.batch_size * (len(sizes) - 1)
-        t = self.iterate.t + np.arange(1, len(sizes) + 1)
-        return self.step_factor * SCHEDULES[self.schedule](t, self.base_step(sizes), self.power_t)
+        n_batches = -(-n_rows // self.batch_size)
+        schedule = partial(SCHEDULES[self.schedule], power_t=self.power_t)
+        steps = schedule(self.iterate.t + np.arange(1, n_batches + 1), self.base_step(self.batch_size))
+        last = n_rows - (n_batches - 1) * self.batch_size
+        if last < self.batch_size:
+            steps[-1] = schedule(self.iterate.t + n_batches, self.base_step(last))
+        return self.step_factor * steps
 
     def base_step(self, n_rows):
         """Step size before the schedule, for batches of ``n_rows`` rows."""
@@ -243,7 +247,7 @@ class Descent:
             before, (objective, shown) = objective, self.objective(every)
             self.check(max(objective, on_the_way), start, epoch)
             self.history.append(shown)
-            report(epoch, shown, self.current_step)
+            report(epoch, shown, self)
             self.iterate.compare(on_the_way, objective, 1.0)
             if rule.update(epoch, before, objective, self.iterate.t):
                 if self.schedule != "adaptive" or self.step_factor <= ADAPTIVE_FLOOR:

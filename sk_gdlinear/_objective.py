@@ -37,7 +37,7 @@ def loss(E, weight=None):
 
     The objective is the sum of these values.  Accumulated in float64.
     """
-    half_square = 0.5 * E.astype("float64") ** 2
+    half_square = 0.5 * E.astype("float64", copy=False) ** 2
     if weight is not None:
         half_square *= weight[:, None]
     return half_square.sum(axis=0) / E.shape[0]

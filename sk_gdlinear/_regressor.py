@@ -61,14 +61,15 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         \sqrt m)`, and in centred and scaled targets.  It changes the path, not the objective.  A constant feature
         gets coefficient 0.
     average : bool, default=True
-        Whether to report the running average of the iterates [2]_ in place of the last one.  Ignored by ``fit``
-        where one batch holds all rows: there is no noise to average.
+        Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
+        the average starts anew when it does worse than the iterates on the way.  Ignored by ``fit`` where one batch
+        holds all rows: there is no noise to average.
     max_iter : int, default=1000
         Epochs at most.
     tol : float or None, default=1e-4
         Training stops when the gain in the training objective still to be expected is at most ``tol`` times the
         objective of the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to
-        gain.  The expectation extrapolates the gains of the last epochs.  At least 1000 updates are made.  None runs
+        gain.  The expectation extrapolates the gains of the last epochs.  At least 500 updates are made.  None runs
         ``max_iter`` epochs.
     n_iter_no_change : int, default=2
         Consecutive epochs in which so little is to be gained before training stops.
@@ -283,9 +284,8 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def _transact(self, method, *args):
         """Call ``method``; if it raises, leave every attribute as it was."""
         check_learning_rate(self.learning_rate)
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), caller_name=type(self).__name__
-        )
+        parameters = {name: getattr(self, name) for name in self._parameter_constraints}
+        validate_parameter_constraints(self._parameter_constraints, parameters, caller_name=type(self).__name__)
         attributes = vars(self).copy()
         generator = attributes.get("_state", {}).get("generator")
         position = None if generator is None else generator.bit_generator.state
@@ -350,7 +350,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         first = not hasattr(self, "coef_")
         X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=first)
         d, k = X.shape[1], Y.shape[1]
-        settings, touched = self._settings(), False
+        settings, touched, conditioning = self._settings(), False, None
         if first:
             knowledge, generator = Knowledge.empty(d, k, settings), make_generator(self.random_state)
         else:
@@ -369,12 +369,12 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             place = start_at(*self._user_weights(), self.average, self.t_)
         else:
             place = carry_on(iterate, conditioning)
-        descent = make_descent(data, knowledge, settings, place, stream=True)
+        descent = make_descent(data, knowledge, settings, place, stream=True, before=conditioning)
         curve = [] if first else self.loss_curve_
         start = descent.objective()[0] if touched else 0.0
         report = self._reporter()
         objective = descent.take_in(generator if self.shuffle else None, start, len(curve) + 1)
-        report(len(curve) + 1, objective, descent.current_step)
+        report(len(curve) + 1, objective, descent)
         self._store(descent, knowledge, generator, flat)
         self.loss_curve_ = [*curve, objective]
         self.n_iter_, self.stop_reason_ = 1, None
@@ -407,8 +407,8 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         began = time.perf_counter()
         print(f"{'epoch':>6} {'objective':>14} {'step':>12} {'seconds':>9}")
 
-        def report(epoch, objective, step):
-            print(f"{epoch:>6} {objective:>14.6g} {step:>12.4g} {time.perf_counter() - began:>9.3f}")
+        def report(epoch, objective, descent):
+            print(f"{epoch:>6} {objective:>14.6g} {descent.current_step:>12.4g} {time.perf_counter() - began:>9.3f}")
 
         return report
 

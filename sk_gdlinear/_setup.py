@@ -8,6 +8,14 @@ from ._conditioning import Conditioning, Moments, curvature
 from ._descent import Descent, Iterate
 from ._rows import Data
 
+# A generation of a stream's statistics is as long as all before it, within these numbers of rows.
+SHORTEST_GENERATION = 1 << 12
+LONGEST_GENERATION = 1 << 20
+
+# Growth of a column's scale from one chunk to the next beyond which its coefficient shrinks with it: what was learnt on
+# a small range says nothing of one so much larger, where it would be an outlier's lever or a change of units.
+LARGEST_GROWTH = 10.0
+
 # Measured (benchmarks/accuracy.py): the fewest epochs to the least-squares answer, at a speed near that of larger
 # batches.
 AUTO_BATCH_SIZE = 32
@@ -31,26 +39,39 @@ class Settings:
 
 @dataclass
 class Knowledge:
-    """What is known of the data so far: moments of features (None if unused) and targets, rows and weights seen."""
+    """What is known of the data: moments of features (None if unused) and targets, rows and weights seen.
+
+    In a stream the moments are those of the newest two generations of rows, each as long as all before it, so that an
+    outlier or an old unit of measurement is forgotten when about as many rows again, or twice as many, have passed.
+    """
 
     features: Moments | None
     targets: Moments
+    past_features: Moments | None
+    past_targets: Moments
+    n_young: int = 0  # rows in the newer generation
     n_rows: int = 0
     weight_sum: float = 0.0
 
     @classmethod
     def empty(cls, d, k, settings):
         """Of no rows yet."""
-        return cls(Moments.empty(d) if settings.precondition else None, Moments.empty(k))
+        features = [Moments.empty(d) if settings.precondition else None for _ in range(2)]
+        return cls(features[0], Moments.empty(k), features[1], Moments.empty(k))
 
     def add(self, X, Y, sample_weight):
         """Take in rows and return them as ``Data``, their weights over the mean weight of all rows seen."""
+        if self.n_young >= min(max(self.n_rows // 2, SHORTEST_GENERATION), LONGEST_GENERATION):
+            self.past_features, self.past_targets, self.n_young = self.features, self.targets, 0
+            self.features = None if self.features is None else Moments.empty(X.shape[1])
+            self.targets = Moments.empty(Y.shape[1])
         index = None if sample_weight is None or sample_weight.all() else np.flatnonzero(sample_weight)
         data = Data(X, Y, sample_weight, index)
         for order in data.segments():
             if self.features is not None:
                 self.features.add(X, order, _like(sample_weight, X))
             self.targets.add(Y, order, _like(sample_weight, X))
+        self.n_young += data.n_rows
         self.n_rows += data.n_rows
         if sample_weight is None:
             self.weight_sum += data.n_rows
@@ -62,10 +83,20 @@ class Knowledge:
         s = np.ones(len(X)) if sample_weight is None else sample_weight
         return data._replace(weight=_like(s / mean_weight, X))
 
+    @property
+    def recent_features(self):
+        """Moments of the features over both generations."""
+        return self.features.merged(self.past_features)
+
+    @property
+    def recent_targets(self):
+        """Moments of the targets over both generations."""
+        return self.targets.merged(self.past_targets)
+
     def mean_intercept(self, coef, settings):
         """Return the intercept at which ``coef`` predicts the mean; 0 in plain mode, which starts from 0."""
         if settings.precondition and settings.fit_intercept:
-            return self.targets.mean - coef @ self.features.mean
+            return self.recent_targets.mean - coef @ self.recent_features.mean
         return np.zeros(len(coef))
 
 
@@ -73,26 +104,28 @@ def _like(sample_weight, X):
     return None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype=X.dtype)
 
 
-def make_descent(data, knowledge, settings, place, *, stream):
+def make_descent(data, knowledge, settings, place, *, stream, before=None):
     """Build the descent over ``data``.
 
-    ``place`` is a function from the new ``Conditioning`` to the ``Iterate`` to go on from.  In a stream the rows are
-    a sample, even where they make one batch; otherwise they are all there is.
+    ``place`` is a function from the new ``Conditioning`` to the ``Iterate`` to go on from.  In a stream the rows are a
+    sample, even where they make one batch, and the conditioning was ``before``; otherwise they are all there is.
     """
     d, k = data.X.shape[1], data.Y.shape[1]
     batch_size = settings.batch_size or data.n_rows
     one_batch = batch_size >= data.n_rows and not stream
     conditioning = Conditioning.identity(d, k, data.X.dtype)
+    targets = knowledge.recent_targets
     if settings.precondition:
         conditioning = Conditioning.of(
-            knowledge.features, knowledge.targets, settings.batch_size, settings.fit_intercept, data.X.dtype
+            knowledge.recent_features, targets, settings.batch_size, settings.fit_intercept, data.X.dtype
         )
+        if before is not None:
+            conditioning = conditioning.keeping(before)
     inv_unit = conditioning.target_inv_scale.astype(np.float64)
     mean_objective, zero_objective = (
-        0.5 * float(((knowledge.targets.spread(centre)[0] * inv_unit) ** 2).sum())
-        for centre in (settings.fit_intercept, False)
+        0.5 * float(((targets.spread(centre)[0] * inv_unit) ** 2).sum()) for centre in (settings.fit_intercept, False)
     )
-    null_b = (knowledge.targets.mean - conditioning.target_shift) * inv_unit * settings.fit_intercept
+    null_b = (targets.mean - conditioning.target_shift) * inv_unit * settings.fit_intercept
     edges = None
     if settings.step is None:
         pieces = [
@@ -130,9 +163,15 @@ def carry_on(iterate, before):
     """Place a moving iterate, so far under the conditioning ``before``, under a new one."""
 
     def place(conditioning):
-        moved = [conditioning.from_user(*before.to_user(W, b)) for W, b in ((iterate.W, iterate.b), iterate.answer)]
-        means = (None, None) if iterate.mean_W is None else moved[1]
-        return Iterate(*moved[0], *means, iterate.t, iterate.n_averaged, iterate.level, iterate.mean_level)
+        keep = np.minimum(1.0, LARGEST_GROWTH / conditioning.growth(before))
+
+        def move(W, b):
+            coef, intercept = before.to_user(W, b)
+            # Where a coefficient shrinks, the prediction at the old centre stays.
+            return conditioning.from_user(coef * keep, intercept + (coef * (1.0 - keep)) @ before.shift)
+
+        means = (None, None) if iterate.mean_W is None else move(iterate.mean_W, iterate.mean_b)
+        return Iterate(*move(iterate.W, iterate.b), *means, iterate.t, iterate.n_averaged, iterate.advantage)
 
     return place
 
@@ -142,10 +181,9 @@ def pack(descent, knowledge, generator):
     return {
         "iterate": _fields(descent.iterate),
         "conditioning": descent.conditioning._asdict(),
-        "features": None if knowledge.features is None else _fields(knowledge.features),
-        "targets": _fields(knowledge.targets),
-        "n_rows": knowledge.n_rows,
-        "weight_sum": knowledge.weight_sum,
+        "knowledge": {
+            name: _fields(value) if isinstance(value, Moments) else value for name, value in _fields(knowledge).items()
+        },
         "generator": generator,
     }
 
@@ -153,10 +191,14 @@ def pack(descent, knowledge, generator):
 def unpack(state, settings):
     """Return the iterate, its conditioning, and a copy of the knowledge that ``pack`` put away."""
     iterate, conditioning = Iterate(**state["iterate"]), Conditioning(**state["conditioning"])
-    features, targets = state["features"], Moments(**state["targets"]).copy()
-    if settings.precondition:
-        features = Moments.empty(iterate.W.shape[1]) if features is None else Moments(**features).copy()
-    return iterate, conditioning, Knowledge(features, targets, state["n_rows"], state["weight_sum"])
+    known = {
+        name: Moments(**value).copy() if isinstance(value, dict) else value
+        for name, value in state["knowledge"].items()
+    }
+    for name in ("features", "past_features"):
+        if settings.precondition and known[name] is None:
+            known[name] = Moments.empty(iterate.W.shape[1])
+    return iterate, conditioning, Knowledge(**known)
 
 
 def _fields(record):

@@ -3,7 +3,7 @@
 import numpy as np
 
 # Updates before which an automatic stop is not considered: small data is cheap, and may creep before it converges.
-MIN_UPDATES = 1000
+MIN_UPDATES = 500
 
 
 class StoppingRule:

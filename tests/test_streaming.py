@@ -166,20 +166,13 @@ def test_column_that_wakes_up_late_does_no_harm(rng, seed):
 
 
 def test_sudden_change_of_units_stays_finite_and_recovers(rng, seed):
-    """The data move by a factor of 1e6 in mid-stream: no overflow, no warning, and five passes more are always better.
-
-    The old coefficients predict the new rows with 1e6 times y's spread, and the statistics remember the old rows.
-    """
+    """The data move by a factor of 1e6 in mid-stream: no overflow, no warning, and one pass learns the new rows."""
     X, y = make_rows(rng, 4_000)
     model = stream(GDLinearRegressor(random_state=seed), X[:2_000], y[:2_000], 200)
-    errors = [((model.predict(X * 1e6) - y) ** 2).mean()]
-    for _ in range(4):
-        for _ in range(5):
-            stream(model, X * 1e6, y, 200)
-        errors.append(((model.predict(X * 1e6) - y) ** 2).mean())
-    assert np.isfinite(errors).all()
-    assert np.all(np.diff(errors) < 0)
-    assert errors[-1] < 1e-6 * errors[0]
+    for _ in range(3):
+        stream(model, X * 1e6, y, 200)
+        assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_)
+    assert model.score(X * 1e6, y) >= LinearRegression().fit(X, y).score(X, y) - 0.005
 
 
 # --- bookkeeping -----------------------------------------------------------------------------------------------------
