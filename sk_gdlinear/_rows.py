@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 # Rows between two looks at the clock, the keyboard and the finiteness of the loss.
-SEGMENT_ROWS = 1 << 18
+SEGMENT_ROWS = 1 << 16
 
 # Shuffling of long data: rows in a run, and runs dealt out together.
 RUN_ROWS = 16
