@@ -7,7 +7,8 @@ import numpy as np
 # Rows between two looks at the clock, the keyboard and the finiteness of the loss.
 SEGMENT_ROWS = 1 << 16
 
-# Shuffling of long data: rows in a run, and runs dealt out together.
+# Rows up to which every row is placed at random; beyond, rows in a run, and runs dealt out together.
+FULL_SHUFFLE_ROWS = 1 << 15
 RUN_ROWS = 16
 WINDOW_RUNS = 64
 
@@ -49,7 +50,7 @@ def shuffled(data, rng):
     """
     n = data.n_rows
     order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
-    if n <= 8 * WINDOW_RUNS * RUN_ROWS:
+    if n <= FULL_SHUFFLE_ROWS:
         rng.shuffle(order)
     else:
         n_windows = n // (WINDOW_RUNS * RUN_ROWS)
@@ -63,5 +64,5 @@ def shuffled(data, rng):
             dealt[:, i] = runs + (turns + i) % RUN_ROWS
         order[:rest] = rng.permutation(rest) + (n - rest)
         order += rng.integers(n)  # so that it is not always the same rows that fill no window
-        order[order >= n] -= n
+        np.subtract(order, n, out=order, where=order >= n)
     return order if data.index is None else data.index[order]
