@@ -31,6 +31,7 @@ cdef enum:
     TILE_BYTES = 131072     # rows gathered at once: well within a common L2 cache
     LOOK_AHEAD = 8          # rows asked from memory before they are needed
     LINE_BYTES = 64         # one cache line
+    BLOCK_BYTES = 512       # of a row, gathered at once
     BLOCK_ROWS = 256        # rows whose moments are taken in two passes, in cache
 
 
@@ -39,8 +40,8 @@ cdef Py_ssize_t _tile_rows(Py_ssize_t d, Py_ssize_t itemsize, Py_ssize_t most) n
 
 
 cdef inline void _condition_row(
-    const floating *x, const floating *ahead, const floating *shift, const floating *inv_scale, Py_ssize_t d, floating
-    *z,
+    const floating *x, const floating *ahead, const floating *shift, const floating *inv_scale,
+    Py_ssize_t d, floating *z,
 ) noexcept nogil:
     """z <- (x - shift) * inv_scale, asking memory, line by line, for the row that comes ``ahead``."""
     cdef Py_ssize_t line = LINE_BYTES // sizeof(floating), i, j
@@ -57,11 +58,15 @@ cdef void _gather(
     const floating[:, ::1] X, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows,
     const floating *shift, const floating *inv_scale, floating *Z,
 ) noexcept nogil:
-    """Z <- (X[rows] - shift) * inv_scale."""
-    cdef Py_ssize_t d = X.shape[1], last = order.shape[0] - 1, i
-    for i in range(start, start + rows):
-        _condition_row(&X[order[i], 0], &X[order[min(i + LOOK_AHEAD, last)], 0], shift, inv_scale, d, Z)
-        Z += d
+    """Z <- (X[rows] - shift) * inv_scale, block of columns by block: those of shift and inv_scale stay in L1 cache."""
+    cdef Py_ssize_t d = X.shape[1], last = order.shape[0] - 1, width = BLOCK_BYTES // sizeof(floating), i, part, first
+    for part in range((d + width - 1) // width):
+        first = part * width
+        for i in range(rows):
+            _condition_row(
+                &X[order[start + i], first], &X[order[min(start + i + LOOK_AHEAD, last)], first],
+                shift + first, inv_scale + first, min(width, d - first), Z + i * d + first,
+            )
 
 
 cdef void _gather_targets(
