@@ -9,7 +9,7 @@ SEGMENT_ROWS = 1 << 16
 
 # Rows up to which every row is placed at random; beyond, rows in a run, and runs dealt out together.
 FULL_SHUFFLE_ROWS = 1 << 15
-RUN_ROWS = 16
+RUN_ROWS = 16  # a power of two
 WINDOW_RUNS = 64
 
 
@@ -53,16 +53,24 @@ def shuffled(data, rng):
     if n <= FULL_SHUFFLE_ROWS:
         rng.shuffle(order)
     else:
-        n_windows = n // (WINDOW_RUNS * RUN_ROWS)
-        runs = np.arange(n_windows * WINDOW_RUNS, dtype=order.dtype)
-        rng.shuffle(runs)
-        turns = rng.integers(0, RUN_ROWS, len(runs), dtype=order.dtype)
-        runs, turns = (a.reshape(n_windows, WINDOW_RUNS) for a in (runs * RUN_ROWS, turns))
-        rest = n - n_windows * WINDOW_RUNS * RUN_ROWS
-        dealt = order[rest:].reshape(n_windows, RUN_ROWS, WINDOW_RUNS)
-        for i in range(RUN_ROWS):
-            dealt[:, i] = runs + (turns + i) % RUN_ROWS
-        order[:rest] = rng.permutation(rest) + (n - rest)
-        order += rng.integers(n)  # so that it is not always the same rows that fill no window
-        np.subtract(order, n, out=order, where=order >= n)
+        n_runs, left = divmod(n, RUN_ROWS)
+        first = int(rng.integers(left + 1))
+        dealt, rest = order[: n - left], order[n - left :]
+        rest[...] = np.append(rest[: left - first] + first, np.arange(first)) if first else rest
+        rng.shuffle(rest)
+        _deal(dealt, first, n_runs, rng)
     return order if data.index is None else data.index[order]
+
+
+def _deal(order, first, n_runs, rng):
+    """Fill ``order`` with the rows of the runs from row ``first`` on."""
+    runs = np.arange(first, first + n_runs * RUN_ROWS, RUN_ROWS, dtype=order.dtype)
+    rng.shuffle(runs)
+    turns = rng.integers(0, RUN_ROWS, n_runs, dtype=np.uint8)
+    place = np.arange(RUN_ROWS, dtype=np.uint8)[:, None]
+    whole = n_runs // WINDOW_RUNS * WINDOW_RUNS
+    for part, width in ((slice(0, whole), WINDOW_RUNS), (slice(whole, n_runs), n_runs - whole)):
+        if width:
+            run, turn = (a[part].reshape(-1, 1, width) for a in (runs, turns))
+            window = order[part.start * RUN_ROWS : part.stop * RUN_ROWS].reshape(-1, RUN_ROWS, width)
+            np.add(run, (turn + place) & (RUN_ROWS - 1), out=window)
