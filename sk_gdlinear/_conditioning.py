@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._engine import kernel
+from ._rows import evenly_spaced
 
 # Rows from which the largest eigenvalue is estimated, and the margin for what they may miss.
 EIGENVALUE_ROWS = 2048
@@ -212,16 +213,24 @@ def max_eigenvalue(Z, weight, fit_intercept):
     return value / n
 
 
-def curvature(X, order, weight, conditioning, fit_intercept):
-    """Return ``beta`` and ``lambda_1`` of the rows ``order`` (see ``_schedules.automatic_step``)."""
+def curvature(data, conditioning, fit_intercept, shuffle):
+    """Return ``beta`` and ``lambda_1`` of the rows of ``data`` (see ``_schedules.automatic_step``).
+
+    ``lambda_1`` is that of a sample of all rows.  Rows visited in their own order may be alike over long stretches: then
+    it is the largest of any stretch.
+    """
     norm = max_row_norm if kernel is None else kernel.max_row_norm
-    largest_norm = norm(X, order, weight, conditioning.shift, conditioning.inv_scale, fit_intercept)
-    rows = order
-    if len(order) > EIGENVALUE_ROWS:
-        rows = order[np.linspace(0, len(order) - 1, EIGENVALUE_ROWS).astype(np.intp)]
-    row_weight = None if weight is None else weight[rows]
-    eigenvalue = max_eigenvalue(conditioning.rows(X[rows]), row_weight, fit_intercept)
-    return largest_norm, EIGENVALUE_MARGIN * eigenvalue
+    maps = conditioning.shift, conditioning.inv_scale
+    largest_norm = max(norm(data.X, rows, data.weight, *maps, fit_intercept) for rows in data.segments())
+    stretches = [data.sample(EIGENVALUE_ROWS)] if shuffle else map(_thinned, data.segments())
+    eigenvalues = [
+        max_eigenvalue(conditioning.rows(data.X[rows]), data.weight_of(rows), fit_intercept) for rows in stretches
+    ]
+    return largest_norm, EIGENVALUE_MARGIN * max(eigenvalues)
+
+
+def _thinned(rows):
+    return rows[evenly_spaced(len(rows), EIGENVALUE_ROWS)]
 
 
 def safe_step(Z, grad_W, grad_b, weight):

@@ -5,7 +5,6 @@ is the loop ``Descent.run``; ``partial_fit`` calls ``Descent.epoch`` once.
 """
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
@@ -29,7 +28,7 @@ COMPARED_ROWS = 1024
 # Rows whose objective is computed at once, in cache; and between epochs on data of more numbers than this, only those
 # of every fourth such block: what is watched is a difference over the same rows, and that needs no more.
 OBJECTIVE_ROWS = 2048
-WATCH_ALL = 1 << 21
+WATCH_ALL = 1 << 18
 WATCH_EVERY = 4
 
 
@@ -171,13 +170,12 @@ class Descent:
 
     def steps(self, n_rows):
         """Step size of each of the coming updates over ``n_rows`` rows."""
-        n_batches = -(-n_rows // self.batch_size)
-        schedule = partial(SCHEDULES[self.schedule], power_t=self.power_t)
-        steps = schedule(self.iterate.t + np.arange(1, n_batches + 1), self.base_step(self.batch_size))
-        last = n_rows - (n_batches - 1) * self.batch_size
-        if last < self.batch_size:
-            steps[-1] = schedule(self.iterate.t + n_batches, self.base_step(last))
-        return self.step_factor * steps
+        n_batches, last = divmod(n_rows, self.batch_size)
+        base = np.full(n_batches + (last > 0), self.base_step(self.batch_size))
+        if last:
+            base[-1] = self.base_step(last)
+        t = self.iterate.t + np.arange(1, len(base) + 1)
+        return self.step_factor * SCHEDULES[self.schedule](t, base, self.power_t)
 
     def base_step(self, n_rows):
         """Step size before the schedule, for batches of ``n_rows`` rows."""

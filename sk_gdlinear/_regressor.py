@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._compat import Interval, StrOptions, validate_parameter_constraints
 from ._schedules import SCHEDULES
 from ._setup import AUTO_BATCH_SIZE, Knowledge, Settings, carry_on, make_descent, pack, start_at, unpack
-from ._validation import as_targets, check_learning_rate, check_start, check_weights, make_generator
+from ._validation import as_targets, check_finite, check_learning_rate, check_start, check_weights, make_generator
 
 # Rows predicted at once where the arithmetic needs more digits than the data has.
 PREDICT_ROWS = 8192
@@ -299,20 +299,42 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise
 
     def _validate(self, X, y, sample_weight, reset):
-        """Return the rows ``X, Y, sample_weight``, validated, with Y 2-D, and whether y is 1-D."""
+        """Return the rows ``X, Y, sample_weight``, with Y 2-D, and whether y is 1-D; whether X is finite is seen later."""
         X, y = validate_data(
-            self, X, y, reset=reset, dtype=[np.float64, np.float32], order="C", multi_output=True, y_numeric=True
+            self,
+            X,
+            y,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            order="C",
+            multi_output=True,
+            y_numeric=True,
+            ensure_all_finite=False,
         )
         sample_weight = check_weights(sample_weight, X)
         if sample_weight is not None and not sample_weight.any() and reset:
             raise ValueError("All sample weights are zero: at least one weight must be non-zero.")
         return X, as_targets(y, X.dtype), sample_weight, y.ndim == 1
 
+    def _take_in(self, knowledge, X, Y, sample_weight):
+        """Add the rows to the statistics and return them as ``Data``; raise if X is not finite."""
+        data = knowledge.add(X, Y, sample_weight)
+        known = knowledge.features is not None and data.index is None
+        check_finite(X, knowledge.features.mean if known else None, type(self).__name__)
+        return data
+
     def _settings(self):
         batch_size = AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
         step = None if self.learning_rate == "auto" else float(self.learning_rate)
         return Settings(
-            batch_size, step, self.schedule, self.power_t, self.precondition, self.average, self.fit_intercept
+            batch_size,
+            step,
+            self.schedule,
+            self.power_t,
+            self.precondition,
+            self.average,
+            self.fit_intercept,
+            self.shuffle,
         )
 
     def _fit(self, X, y, sample_weight, coef_init, intercept_init):
@@ -323,7 +345,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             self._check_same_shape(flat, d, k)
         settings = self._settings()
         knowledge = Knowledge.empty(d, k, settings)
-        data = knowledge.add(X, Y, sample_weight)
+        data = self._take_in(knowledge, X, Y, sample_weight)
         if warm and coef_init is None and intercept_init is None:
             start = self._user_weights()
         else:
@@ -361,7 +383,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             X, Y = X.astype(dtype, copy=False), Y.astype(dtype, copy=False)
             iterate, conditioning, knowledge = unpack(self._state, settings)
             generator = self._state["generator"]
-        data = knowledge.add(X, Y, sample_weight)
+        data = self._take_in(knowledge, X, Y, sample_weight)
         if first:
             coef = np.zeros((k, d))
             place = start_at(coef, knowledge.mean_intercept(coef, settings), self.average)

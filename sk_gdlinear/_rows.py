@@ -40,6 +40,20 @@ class Data(NamedTuple):
             else:
                 yield np.arange(start, stop, dtype=np.intp)
 
+    def sample(self, most):
+        """Return at most so many of the row numbers, evenly spaced."""
+        places = evenly_spaced(self.n_rows, most)
+        return places if self.index is None else self.index[places]
+
+    def weight_of(self, rows):
+        """Weights of ``rows``, or None."""
+        return None if self.weight is None else self.weight[rows]
+
+
+def evenly_spaced(n, most):
+    """At most so many of the numbers 0 to ``n - 1``, evenly spaced."""
+    return np.arange(n, dtype=np.intp) if n <= most else np.linspace(0, n - 1, most).astype(np.intp)
+
 
 def shuffled(data, rng):
     """Row numbers in a new random order, each exactly once.

@@ -1,6 +1,7 @@
 r"""Step sizes and averaging weights: plain functions of the update number.
 
-``t`` counts updates (batches), not samples, and is 1 for the first update of a model.
+``t`` counts updates (batches), not samples, and is 1 for the first update of a model.  ``t`` and ``eta`` may be arrays of
+one entry per update.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ ADAPTIVE_FLOOR = 1e-6
 
 def constant(t, eta, power_t):
     """Step size ``eta``, whatever ``t``."""
-    return np.full(np.shape(t), eta, dtype=np.float64)
+    return eta
 
 
 def inverse_scaling(t, eta, power_t):

@@ -35,6 +35,7 @@ class Settings:
     precondition: bool
     average: bool
     fit_intercept: bool
+    shuffle: bool
 
 
 @dataclass
@@ -128,10 +129,7 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None):
     null_b = (targets.mean - conditioning.target_shift) * inv_unit * settings.fit_intercept
     edges = None
     if settings.step is None:
-        pieces = [
-            curvature(data.X, rows, data.weight, conditioning, settings.fit_intercept) for rows in data.segments()
-        ]
-        edges = tuple(max(values) for values in zip(*pieces, strict=True))
+        edges = curvature(data, conditioning, settings.fit_intercept, settings.shuffle)
     iterate = place(conditioning)
     if not settings.average or one_batch:
         iterate = Iterate.at(*iterate.answer, average=False, t=iterate.t)

@@ -3,7 +3,7 @@
 import numbers
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length, check_random_state
 
 SGD_SCHEDULES = {
     "constant": "learning_rate=<float>, schedule='constant'",
@@ -22,6 +22,16 @@ def check_learning_rate(learning_rate):
             f"learning_rate={learning_rate!r} names one of SGDRegressor's schedules; here learning_rate is the step "
             f"itself (SGDRegressor's eta0), a positive float or 'auto'. Write {SGD_SCHEDULES[learning_rate]} instead."
         )
+
+
+def check_finite(X, means, estimator_name):
+    """Raise scikit-learn's own error if X holds NaN or infinity.
+
+    A NaN or an infinity anywhere in a column shows in its mean, so finite ``means`` spare a pass over X; None where no
+    mean of all rows is known.
+    """
+    if means is None or not np.isfinite(means).all():
+        assert_all_finite(X, estimator_name=estimator_name, input_name="X")
 
 
 def as_targets(y, dtype):

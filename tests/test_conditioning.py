@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sk_gdlinear._conditioning import Conditioning, Moments, curvature, max_eigenvalue, safe_step
+from sk_gdlinear._rows import Data
 
 
 def moments(X, weight=None, chunks=1):
@@ -101,7 +102,7 @@ def test_curvature_takes_the_largest_weighted_row_norm():
     rng = np.random.default_rng(0)
     X, weight = rng.normal(size=(40, 3)), rng.uniform(0, 3, 40)
     c = condition(X, X[:, :1])
-    beta, _ = curvature(X, np.arange(40), weight, c, True)
+    beta, _ = curvature(Data(X, X[:, :1], weight), c, True, True)
     np.testing.assert_allclose(beta, (weight * ((c.rows(X) ** 2).sum(axis=1) + 1)).max(), rtol=1e-12)
 
 

@@ -8,7 +8,7 @@ from sk_gdlinear._schedules import SCHEDULES, automatic_step, averaging_weight
 
 def test_schedules_follow_their_formulas():
     t = np.arange(1, 6)
-    np.testing.assert_array_equal(SCHEDULES["constant"](t, 0.3, 0.25), [0.3] * 5)
+    np.testing.assert_array_equal(SCHEDULES["constant"](t, np.full(5, 0.3), 0.25), [0.3] * 5)
     np.testing.assert_allclose(SCHEDULES["invscaling"](t, 0.3, 0.5), [0.3 / i**0.5 for i in range(1, 6)], rtol=1e-15)
 
 
