@@ -16,8 +16,10 @@ import numpy as np
 from ._engine import kernel
 from ._rows import evenly_spaced
 
-# Rows from which the largest eigenvalue is estimated, and the margin for what they may miss.
+# Rows from which the largest eigenvalue is estimated, fewer where they are long, and the margin for what they may miss.
 EIGENVALUE_ROWS = 2048
+EIGENVALUE_NUMBERS = 1 << 20
+FEWEST_EIGENVALUE_ROWS = 512
 EIGENVALUE_MARGIN = 1.05
 
 # Columns up to which the eigenvalue comes from the Gram matrix, and the most power iterations beyond.
@@ -25,7 +27,7 @@ GRAM_COLUMNS = 160
 POWER_ITERATIONS = 30
 
 # Rows handled at once by the array functions here.
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 256
 
 
 @dataclass
@@ -189,48 +191,49 @@ def max_row_norm(X, order, weight, shift, inv_scale, fit_intercept):
     return largest
 
 
-def max_eigenvalue(Z, weight, fit_intercept):
-    """Largest eigenvalue of ``sum_i s_i z_i z_i^T / n``, the intercept's column of ones included.
+def max_eigenvalue(A):
+    """Largest eigenvalue of ``A^T A / n``.
 
     Exact from the Gram matrix of the smaller side; by power iteration, to 1 %, where both sides are large.
     """
-    Z = Z.astype(np.float64)
-    if fit_intercept:
-        Z = np.column_stack([Z, np.ones(len(Z))])
-    if weight is not None:
-        Z = Z * np.sqrt(weight.astype(np.float64))[:, None]
-    n, d = Z.shape
+    n, d = A.shape
     if min(n, d) <= GRAM_COLUMNS:
-        gram = Z.T @ Z if d <= n else Z @ Z.T
+        gram = A.T @ A if d <= n else A @ A.T
         return float(np.linalg.eigvalsh(gram)[-1]) / n
-    v = Z.sum(axis=0) + np.random.default_rng(0).standard_normal(d)
+    v = A.sum(axis=0) + np.random.default_rng(0).standard_normal(d)
     value = 0.0
     for _ in range(POWER_ITERATIONS):
-        v = Z.T @ (Z @ (v / np.linalg.norm(v)))
+        v = A.T @ (A @ (v / np.linalg.norm(v)))
         before, value = value, float(np.linalg.norm(v))
         if value <= 1.01 * before:
             break
     return value / n
 
 
+def weighted_rows(data, rows, conditioning, fit_intercept):
+    """Conditioned ``rows`` times the roots of their weights, float64, the intercept's 1 included."""
+    d = data.X.shape[1]
+    A = np.ones((len(rows), d + bool(fit_intercept)))
+    for start in range(0, len(rows), BLOCK_ROWS):
+        A[start : start + BLOCK_ROWS, :d] = conditioning.rows(data.X[rows[start : start + BLOCK_ROWS]])
+    if data.weight is not None:
+        A *= np.sqrt(data.weight[rows])[:, None]
+    return A
+
+
 def curvature(data, conditioning, fit_intercept, shuffle):
     """Return ``beta`` and ``lambda_1`` of the rows of ``data`` (see ``_schedules.automatic_step``).
 
-    ``lambda_1`` is that of a sample of all rows.  Rows visited in their own order may be alike over long stretches: then
-    it is the largest of any stretch.
+    ``lambda_1`` is that of a sample of all rows.  Rows visited in their own order may be alike over long stretches:
+    then it is the largest of any stretch.
     """
     norm = max_row_norm if kernel is None else kernel.max_row_norm
     maps = conditioning.shift, conditioning.inv_scale
     largest_norm = max(norm(data.X, rows, data.weight, *maps, fit_intercept) for rows in data.segments())
-    stretches = [data.sample(EIGENVALUE_ROWS)] if shuffle else map(_thinned, data.segments())
-    eigenvalues = [
-        max_eigenvalue(conditioning.rows(data.X[rows]), data.weight_of(rows), fit_intercept) for rows in stretches
-    ]
-    return largest_norm, EIGENVALUE_MARGIN * max(eigenvalues)
-
-
-def _thinned(rows):
-    return rows[evenly_spaced(len(rows), EIGENVALUE_ROWS)]
+    most = max(FEWEST_EIGENVALUE_ROWS, min(EIGENVALUE_ROWS, EIGENVALUE_NUMBERS // data.X.shape[1]))
+    stretches = [data.sample(most)] if shuffle else (rows[evenly_spaced(len(rows), most)] for rows in data.segments())
+    eigenvalue = max(max_eigenvalue(weighted_rows(data, rows, conditioning, fit_intercept)) for rows in stretches)
+    return largest_norm, EIGENVALUE_MARGIN * eigenvalue
 
 
 def safe_step(Z, grad_W, grad_b, weight):

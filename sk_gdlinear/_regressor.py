@@ -299,7 +299,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise
 
     def _validate(self, X, y, sample_weight, reset):
-        """Return the rows ``X, Y, sample_weight``, with Y 2-D, and whether y is 1-D; whether X is finite is seen later."""
+        """Return the rows ``X, Y, sample_weight``, Y 2-D, and whether y is 1-D; that X is finite is seen later."""
         X, y = validate_data(
             self,
             X,

@@ -45,10 +45,6 @@ class Data(NamedTuple):
         places = evenly_spaced(self.n_rows, most)
         return places if self.index is None else self.index[places]
 
-    def weight_of(self, rows):
-        """Weights of ``rows``, or None."""
-        return None if self.weight is None else self.weight[rows]
-
 
 def evenly_spaced(n, most):
     """At most so many of the numbers 0 to ``n - 1``, evenly spaced."""

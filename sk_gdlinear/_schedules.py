@@ -1,7 +1,7 @@
 r"""Step sizes and averaging weights: plain functions of the update number.
 
-``t`` counts updates (batches), not samples, and is 1 for the first update of a model.  ``t`` and ``eta`` may be arrays of
-one entry per update.
+``t`` counts updates (batches), not samples, and is 1 for the first update of a model.  ``t`` and ``eta`` may be arrays
+of one entry per update.
 """
 
 import numpy as np

@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from sk_gdlinear._conditioning import Conditioning, Moments, curvature, max_eigenvalue, safe_step
-from sk_gdlinear._rows import Data
+from sk_gdlinear._conditioning import (
+    EIGENVALUE_MARGIN,
+    Conditioning,
+    Moments,
+    curvature,
+    max_eigenvalue,
+    safe_step,
+    weighted_rows,
+)
+from sk_gdlinear._rows import SEGMENT_ROWS, Data
 
 
 def moments(X, weight=None, chunks=1):
@@ -84,18 +92,30 @@ def test_constant_column_gets_coefficient_zero():
 
 
 @pytest.mark.parametrize("shape", [(30, 5), (5, 30), (400, 300)])
+@pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_max_eigenvalue_is_that_of_the_augmented_second_moments(shape, weighted):
+def test_max_eigenvalue_is_that_of_the_augmented_second_moments(shape, fit_intercept, weighted):
     rng = np.random.default_rng(0)
-    Z = rng.normal(size=shape) * rng.uniform(0.2, 2, shape[1])
+    X = rng.normal(size=shape) * rng.uniform(0.2, 2, shape[1])
     weight = rng.uniform(0.2, 2, shape[0]) if weighted else None
-    A = np.column_stack([Z, np.ones(len(Z))])
-    s = np.ones(len(Z)) if weight is None else weight
-    exact = np.linalg.eigvalsh((A * s[:, None]).T @ A / len(Z))[-1]
+    plain = Conditioning.identity(shape[1], 1, np.float64)
+    Z = np.column_stack([X, np.ones(len(X))]) if fit_intercept else X
+    s = np.ones(len(X)) if weight is None else weight
+    exact = np.linalg.eigvalsh((Z * s[:, None]).T @ Z / len(Z))[-1]
+    A = weighted_rows(Data(X, X[:, :1], weight), np.arange(len(X)), plain, fit_intercept)
     # Where both sides are large the power iteration may stop some percent below: the step's margin and the guard
     # allow for it.
     rtol = 1e-10 if min(shape) < 200 else 0.1
-    np.testing.assert_allclose(max_eigenvalue(Z, weight, True), exact, rtol=rtol)
+    np.testing.assert_allclose(max_eigenvalue(A), exact, rtol=rtol)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_rows_in_their_own_order_are_as_steep_as_their_steepest_stretch(shuffle):
+    X = np.zeros((3 * SEGMENT_ROWS, 2))
+    X[:SEGMENT_ROWS, 0] = 1.0
+    X[SEGMENT_ROWS:, 1] = np.tile([1.0, -1.0], SEGMENT_ROWS)
+    _, top = curvature(Data(X, X[:, :1]), Conditioning.identity(2, 1, np.float64), False, shuffle)
+    np.testing.assert_allclose(top, EIGENVALUE_MARGIN * (2 / 3 if shuffle else 1.0), rtol=1e-2)
 
 
 def test_curvature_takes_the_largest_weighted_row_norm():
