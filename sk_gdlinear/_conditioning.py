@@ -237,7 +237,7 @@ def curvature(data, conditioning, fit_intercept, shuffle):
 
 
 def safe_step(Z, grad_W, grad_b, weight):
-    r"""Step along the gradient that minimises this batch's objective.
+    r"""Step along the gradient that minimises this batch's squared error, and raises no loss of smaller curvature.
 
     It is :math:`\|\nabla\|^2 / (\tfrac1m \sum_i s_i \|\nabla W z_i + \nabla b\|^2)`, and 0 where that is not a number.
     """

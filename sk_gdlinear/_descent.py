@@ -4,13 +4,25 @@
 is the loop ``Descent.run``; ``partial_fit`` calls ``Descent.epoch`` once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ._conditioning import Conditioning, safe_step
 from ._engine import kernel
-from ._objective import coef_gradient, error, forward, intercept_gradient, loss, output_gradient
+from ._objective import (
+    Loss,
+    Penalty,
+    batch_loss,
+    coef_gradient,
+    error,
+    forward,
+    intercept_gradient,
+    output_gradient,
+    smoothing_width,
+)
+from ._reduction import Reduction
 from ._rows import SEGMENT_ROWS, Data, shuffled
 from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR, SCHEDULES, automatic_step, averaging_weight
 from ._stopping import StoppingRule
@@ -21,9 +33,15 @@ GUARD = 16.0
 # Descent with the user's own step has diverged when the objective exceeds this many times that of predicting zero.
 DIVERGED = 1e3
 
+# Times the precision of the weights, and the objective: a rise that may be rounding.
+ROUNDING = 32.0
+
 # Relative disadvantage at which an average starts anew, and the rows of a stream over which it is judged.
 LAG = 0.02
 COMPARED_ROWS = 1024
+
+# Rows whose errors show how far to smooth a kink of the loss.
+SAMPLE_ROWS = 1 << 14
 
 # Rows whose objective is computed at once, in cache; and between epochs on data of more numbers than this, only those
 # of every fourth such block: what is watched is a difference over the same rows, and that needs no more.
@@ -55,8 +73,8 @@ class Iterate:
         return cls(W, b, W.copy() if average else None, b.copy() if average else None, t)
 
     @property
-    def answer(self):
-        """The weights to report: the average where there is one."""
+    def centre(self):
+        """The average where there is one, else the newest weights."""
         return (self.W, self.b) if self.mean_W is None else (self.mean_W, self.mean_b)
 
     def restart_average(self):
@@ -72,8 +90,9 @@ class Iterate:
 
 
 def run_epoch(
-    X, Y, order, weight, shift, inv_scale, target_shift, target_inv_scale,
-    W, b, mean_W, mean_b, steps, mixing, batch_size, ceiling, fit_intercept,
+    X, Y, order, weight, shift, inv_scale, target_shift, target_inv_scale, offset, low, high, l1, l2, positive,
+    anchor, drift_W, drift_b, change_W, change_b, W, b, mean_W, mean_b, steps, mixing, batch_size, ceiling,
+    fit_intercept,
 ):  # fmt: skip
     """Make one update per batch of ``order``, in place.
 
@@ -86,10 +105,16 @@ def run_epoch(
         Sample weights over their mean.
     shift, inv_scale, target_shift, target_inv_scale : ndarray
         See ``Conditioning``.
+    offset, low, high : ndarray of shape (k,)
+        See ``Loss``.
+    l1, l2, positive : ndarray of shape (k, d) or None, and bool
+        See ``Penalty``.
+    anchor, drift_W, drift_b, change_W, change_b : ndarray or None
+        See ``Reduction``; anchor and changes are updated in place.
     W, b : ndarray of shape (k, d) and (k,)
         The iterate, updated in place.
     mean_W, mean_b : ndarray or None
-        Its running average, updated in place.
+        Its running average before ``Penalty.threshold``, updated in place.
     steps, mixing : ndarray of shape (n_batches,)
         Step size of each update, and the weight of its result in the average.
     batch_size : int
@@ -100,32 +125,40 @@ def run_epoch(
     Returns
     -------
     total : float
-        Sum over the batches of objective, before the update, times rows.
+        Sum over the batches of loss, before the update, times rows.
     """
     conditioning = Conditioning(shift, inv_scale, target_shift, target_inv_scale)
+    loss, penalty = Loss(offset, low, high), Penalty(l1, l2, positive)
     total = 0.0
     for i in range(len(steps)):
         rows = order[i * batch_size : (i + 1) * batch_size]
         s = None if weight is None else weight[rows]
         Z = conditioning.rows(X[rows])
         E = error(forward(Z, W, b), conditioning.targets(Y[rows]))
-        G = output_gradient(E, s)
+        G = output_gradient(E, loss, s)
+        if anchor is not None:
+            G, anchor[rows] = G - anchor[rows] / len(rows), G * len(rows)
         grad_W, grad_b = coef_gradient(G, Z), intercept_gradient(G) * fit_intercept
-        objective = float(loss(E, s).sum())
+        if anchor is not None:
+            change_W += len(rows) * grad_W
+            change_b += len(rows) * grad_b
+            grad_W, grad_b = grad_W + drift_W, grad_b + drift_b
+        objective = float(batch_loss(E, loss, s).sum())
         step = float(steps[i])
         if not objective <= ceiling:
             step = min(step, safe_step(Z, grad_W, grad_b, s))
-        W -= step * grad_W
+        point = penalty.shrink(W - step * grad_W, step)
+        W[...] = penalty.threshold(point, step)
         b -= step * grad_b
         if mean_W is not None:
             mix = float(mixing[i])
-            mean_W += mix * (W - mean_W)
+            mean_W += mix * (point - mean_W)
             mean_b += mix * (b - mean_b)
         total += objective * len(rows)
     return total
 
 
-def mean_loss(data, conditioning, W, b, every=1):
+def mean_loss(data, conditioning, loss, W, b, every=1):
     """Loss per target over the rows, in conditioned units; over every ``every``-th block of rows only."""
     # Offsets that dwarf a column's spread leave float32 few digits: there rows are centred first, in cache.
     centre = data.X.dtype == np.float32
@@ -140,7 +173,7 @@ def mean_loss(data, conditioning, W, b, every=1):
             X, Y = conditioning.rows(X), conditioning.targets(Y)
         E = error(forward(X, coef, intercept), Y) * unit
         weight = None if data.weight is None else data.weight[rows]
-        totals += loss(E, weight) * len(E)
+        totals += batch_loss(E, loss, weight) * len(E)
         total_weight += len(E) if weight is None else float(weight.sum(dtype=np.float64))
     return totals / total_weight
 
@@ -154,6 +187,13 @@ class Descent:
 
     data: Data
     conditioning: Conditioning
+    slope: np.ndarray  # (k,), of the loss: loss and penalty are over it
+    loss: Loss
+    penalty: Penalty
+    terms: Callable | None  # from the width over which a kink is smoothed to those three; None without a kink
+    smoothing: np.ndarray  # (k,), that width, in units of y
+    target_spread: np.ndarray  # (k,), in units of y; 1 for a constant target
+    reduction: Reduction
     iterate: Iterate
     batch_size: int
     fit_intercept: bool
@@ -161,7 +201,7 @@ class Descent:
     power_t: float
     step: float | None
     curvature: tuple[float, float] | None
-    null_objective: float  # of predicting the mean, in conditioned units
+    null_objective: float  # of predicting the mean, or a bound of it, in conditioned units
     zero_objective: float  # of predicting 0
     null_b: np.ndarray  # the intercept that predicts the mean
     one_batch: bool = False  # the only batch there is: no sampling noise, hence the step 1 / lambda_1
@@ -206,21 +246,38 @@ class Descent:
             mixing = averaging_weight(it.n_averaged + np.arange(1.0, len(steps) + 1.0))
             with np.errstate(over="ignore", invalid="ignore"):  # seen below
                 total += run(
-                    data.X, data.Y, rows, data.weight, *self.conditioning, it.W, it.b, it.mean_W, it.mean_b,
-                    steps, mixing, self.batch_size, ceiling, self.fit_intercept,
+                    data.X, data.Y, rows, data.weight, *self.conditioning, *self.loss, *self.penalty, *self.reduction,
+                    it.W, it.b, it.mean_W, it.mean_b, steps, mixing, self.batch_size, ceiling, self.fit_intercept,
                 )  # fmt: skip
             it.t += len(steps)
             it.n_averaged += len(steps)
             if not (np.isfinite(total) and np.isfinite(it.W).all()):
                 return np.inf
-        return total / data.n_rows
+        self.reduction.renew(data.n_rows)
+        return total / data.n_rows + float(self.penalty.value(it.W).sum())
+
+    @property
+    def answer(self):
+        """The weights to report."""
+        W, b = self.iterate.centre
+        return W if self.iterate.mean_W is None else self.penalty.threshold(W, self.current_step), b
 
     def objective(self, every=1):
         """Objective of the reported weights: in conditioned units, and in the user's."""
         with np.errstate(over="ignore", invalid="ignore"):  # the square of a large y may have no number
-            conditioned = mean_loss(self.data, self.conditioning, *self.iterate.answer, every)
+            W, b = self.answer
+            conditioned = mean_loss(self.data, self.conditioning, self.loss, W, b, every) + self.penalty.value(W)
             unit = 1.0 / self.conditioning.target_inv_scale.astype(np.float64)
-            return float(conditioned.sum()), float((conditioned * unit**2).sum())
+            return float(conditioned.sum()), float((conditioned * self.slope * unit**2).sum())
+
+    def objective_scale(self):
+        """Objective of the best constant prediction; of other losses than squared error, without regard to outliers."""
+        if self.loss.is_squared_error:
+            return self.null_objective
+        targets = self.conditioning.targets(self.data.Y[self.data.sample(SAMPLE_ROWS)])
+        deviation = np.median(np.abs(targets - np.median(targets, axis=0)), axis=0)
+        spread = self.target_spread * self.conditioning.target_inv_scale
+        return float(self.loss.largest(np.where(deviation > 0.0, deviation, spread)).sum())
 
     def check(self, objective, start, epoch):
         """Raise if the user's own step has made the descent diverge from an objective of ``start``."""
@@ -238,7 +295,7 @@ class Descent:
         """Run epochs until training has converged; return the number of epochs and the reason for stopping."""
         every = 1 if self.data.X.size <= WATCH_ALL else WATCH_EVERY
         objective = start = self.objective(every)[0]
-        rule = StoppingRule(self.null_objective, tol, patience, max_iter, self.iterate.mean_W is None)
+        rule = StoppingRule(self.objective_scale(), tol, patience, max_iter, self.iterate.mean_W is None)
         reason = "max_iter"
         for epoch in range(1, max_iter + 1):
             on_the_way = self.epoch(rng)
@@ -247,7 +304,13 @@ class Descent:
             self.history.append(shown)
             report(epoch, shown, self)
             self.iterate.compare(on_the_way, objective, 1.0)
-            if rule.update(epoch, before, objective, self.iterate.t):
+            if self.sharpen(1.0):
+                objective = self.objective(every)[0]
+                rule.scale, rule.quiet = self.objective_scale(), 0
+            elif self.overshot(objective - before, before):
+                self.step_factor *= 0.5
+                rule.quiet = 0
+            elif rule.update(epoch, before, objective, self.iterate.t):
                 if self.schedule != "adaptive" or self.step_factor <= ADAPTIVE_FLOOR:
                     reason = "converged"
                     break
@@ -256,12 +319,44 @@ class Descent:
         self.finish(objective, every)
         return epoch, reason
 
+    def sharpen(self, share):
+        """Smooth a kink of the loss over a fixed part of the errors' scale, taken in with weight ``share``.
+
+        Return whether that narrowed it by much: objectives before and after then do not compare.
+        """
+        if self.terms is None:
+            return False
+        X, Y, rows = self.data.X, self.data.Y, self.data.sample(SAMPLE_ROWS)
+        E = error(forward(self.conditioning.rows(X[rows]), *self.answer), self.conditioning.targets(Y[rows]))
+        error_size = np.median(np.abs(E), axis=0) / self.conditioning.target_inv_scale
+        width = smoothing_width(self.loss, error_size, self.target_spread)
+        self.smoothing = self.smoothing + share * (width - self.smoothing)
+        slope, loss, penalty = self.terms(self.smoothing)
+        if (slope < 1.2 * self.slope).all():
+            return False
+        self.reduction.rescale(self.slope / slope)
+        self.slope, self.loss, self.penalty = slope, loss, penalty
+        self.null_objective = float(loss.largest(self.target_spread * self.conditioning.target_inv_scale).sum())
+        return True
+
+    def overshot(self, rise, objective):
+        """Whether variance-reduced descent, which has no noise to excuse it, has raised the objective.
+
+        That is seen where rows are not shuffled, and where a few of them outweigh the rest.
+        """
+        rounding = ROUNDING * float(np.finfo(self.data.X.dtype).eps) * objective
+        return self.reduction.anchor is not None and rise > rounding
+
     def finish(self, objective, every):
         """See that the answer is no worse than predicting the mean, over all rows."""
         if every > 1:
             objective, self.history[-1] = self.objective()
-        if self.step is None and not objective <= self.null_objective * (1.0 + 1e-9):
-            W, b = self.iterate.answer
+        W, b = self.iterate.centre
+        null_objective = self.null_objective
+        if not self.loss.is_squared_error:
+            with np.errstate(over="ignore", invalid="ignore"):
+                null_objective = mean_loss(self.data, self.conditioning, self.loss, np.zeros_like(W), self.null_b).sum()
+        if self.step is None and not objective <= null_objective * (1.0 + 1e-9):
             W[...], b[...] = 0.0, self.null_b
             self.history[-1] = self.objective()[1]
 
@@ -270,5 +365,7 @@ class Descent:
         on_the_way = self.epoch(rng)
         self.check(on_the_way, start, call)
         objective, shown = self.objective()
-        self.iterate.compare(on_the_way, objective, min(1.0, self.data.n_rows / COMPARED_ROWS))
+        n_rows, n_seen = self.data.n_rows, self.iterate.t * self.batch_size
+        self.iterate.compare(on_the_way, objective, min(1.0, n_rows / COMPARED_ROWS))
+        self.sharpen(min(1.0, n_rows / min(n_seen, COMPARED_ROWS)))
         return shown

@@ -115,38 +115,58 @@ cdef void _add_gradient(int rows, int d, int k, floating *Z, floating *G, floati
             sgemm("N", "T", &d, &k, &rows, &unit, Z, &d, G, &k, &unit, grad, &d)
 
 
-cdef double _weighted_half_squares(
-    const floating *E, const floating[::1] weight, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows,
-    Py_ssize_t k,
+cdef struct Terms:
+    void *offset            # each (k,): the derivative of the loss is clip(e + offset, low, high)
+    void *low
+    void *high
+    void *l1                # (k, d) and (k, d), or NULL: the penalty is l1 * |w| + l2 / 2 * w^2
+    void *l2
+    bint positive
+    void *anchor            # (n, k), or all NULL: see _descent.Reduction
+    void *drift_W
+    void *drift_b
+    void *change_W
+    void *change_b
+
+
+cdef inline floating _derivative(floating e, const Terms *of, Py_ssize_t j) noexcept nogil:
+    cdef floating low = (<floating*>of.low)[j], high = (<floating*>of.high)[j]
+    e += (<floating*>of.offset)[j]
+    return low if e < low else high if e > high else e
+
+
+cdef inline double _value(floating e, floating derivative, const Terms *of, Py_ssize_t j) noexcept nogil:
+    cdef double offset = (<floating*>of.offset)[j], u = derivative - offset
+    return offset * e + u * (e - 0.5 * u)
+
+
+cdef double _output_gradient(
+    floating *E, const Terms *of, const floating[::1] weight, const Py_ssize_t[::1] order, Py_ssize_t start,
+    Py_ssize_t rows, Py_ssize_t k, Py_ssize_t batch_rows, floating *grad_b,
 ) noexcept nogil:
-    """Sum of weight * E^2 / 2."""
+    """E becomes G in place, (psi(E) - anchor) / n; its rows are added to grad_b; return the sum of the losses."""
     cdef Py_ssize_t i, j
-    cdef double s = 1.0, total = 0.0
+    cdef floating *anchor
+    cdef floating n = batch_rows, s = 1, e, g
+    cdef double total = 0.0
     for i in range(start, start + rows):
         if weight is not None:
             s = weight[order[i]]
         for j in range(k):
-            total += 0.5 * s * E[j] * E[j]
-        E += k
-    return total
-
-
-cdef void _output_gradient(
-    floating *E, const floating[::1] weight, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows,
-    Py_ssize_t k, Py_ssize_t batch_rows, floating *grad_b,
-) noexcept nogil:
-    """E becomes G = weight * E / n in place; its rows are added to grad_b."""
-    cdef Py_ssize_t i, j
-    cdef floating n = batch_rows, g
-    for i in range(start, start + rows):
-        for j in range(k):
-            g = E[j]
-            if weight is not None:
-                g = g * weight[order[i]]
+            e = E[j]
+            g = _derivative(e, of, j)
+            total += s * _value(e, g, of, j)
+            g = g * s
+            if of.anchor != NULL:
+                anchor = <floating*>of.anchor + order[i] * k + j
+                E[j] = g - anchor[0]
+                anchor[0] = g
+                g = E[j]
             g = g / n
             E[j] = g
             grad_b[j] += g
         E += k
+    return total
 
 
 cdef struct Work:
@@ -185,9 +205,9 @@ cdef struct Maps:
 
 cdef double _batch_gradient(
     const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, const floating[::1] weight,
-    Maps at, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t tile, floating *W, floating *b, Work work,
+    Maps at, const Terms *of, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t tile, floating *W, floating *b, Work work,
 ) noexcept nogil:
-    """Gradient of the batch's objective into work.grad and work.grad_b; return the objective."""
+    """Gradient of the batch's loss, less that of its anchors, into work.grad and work.grad_b; return the loss."""
     cdef Py_ssize_t d = X.shape[1], k = Y.shape[1], m = stop - start, lo = start, rows
     cdef floating *Z = <floating*>work.Z
     cdef floating *E = <floating*>work.E
@@ -199,8 +219,7 @@ cdef double _batch_gradient(
         _gather(X, order, lo, rows, <floating*>at.shift, <floating*>at.inv_scale, Z)
         _gather_targets(Y, order, lo, rows, <floating*>at.target_shift, <floating*>at.target_inv_scale, b, E)
         _add_forward(<int>rows, <int>d, <int>k, Z, W, E)
-        total += _weighted_half_squares(E, weight, order, lo, rows, k)
-        _output_gradient(E, weight, order, lo, rows, k, m, <floating*>work.grad_b)
+        total += _output_gradient(E, of, weight, order, lo, rows, k, m, <floating*>work.grad_b)
         _add_gradient(<int>rows, <int>d, <int>k, Z, E, <floating*>work.grad)
         lo += rows
     return total / m
@@ -210,13 +229,13 @@ cdef double _safe_step(
     const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight, Maps at,
     Py_ssize_t start, Py_ssize_t stop, Py_ssize_t tile, Py_ssize_t k, bint fit_intercept, Work work,
 ) noexcept nogil:
-    """Step along the gradient that minimises this batch's objective, |grad|^2 / (sum(weight * (Z grad)^2) / m)."""
+    """|grad|^2 / (sum(weight * (Z grad)^2) / m), see _conditioning.safe_step."""
     cdef Py_ssize_t d = X.shape[1], lo = start, rows, i, j
     cdef floating *Z = <floating*>work.Z
     cdef floating *E = <floating*>work.E
     cdef floating *grad = <floating*>work.grad
     cdef floating *grad_b = <floating*>work.grad_b
-    cdef double square = 0.0, curvature = 0.0
+    cdef double square = 0.0, curvature = 0.0, s = 1.0
     for i in range(k * d):
         square += <double>grad[i] * grad[i]
     if fit_intercept:
@@ -230,7 +249,11 @@ cdef double _safe_step(
             for j in range(k):
                 E[i * k + j] = grad_b[j] if fit_intercept else 0
         _add_forward(<int>rows, <int>d, <int>k, Z, grad, E)
-        curvature += 2.0 * _weighted_half_squares(E, weight, order, lo, rows, k)
+        for i in range(rows):
+            if weight is not None:
+                s = weight[order[lo + i]]
+            for j in range(k):
+                curvature += s * E[i * k + j] * E[i * k + j]
         lo += rows
     curvature /= stop - start
     if isfinite(square) and isfinite(curvature) and curvature > 0.0:
@@ -238,23 +261,43 @@ cdef double _safe_step(
     return 0.0
 
 
-cdef inline void _descend(
-    floating *W, floating *mean, const floating *grad, Py_ssize_t size, floating step, floating mix,
+cdef void _add_drift(
+    floating *grad, const floating *drift, floating *change, Py_ssize_t size, floating rows,
 ) noexcept nogil:
-    """W <- W - step * grad, then mean <- mean + mix * (W - mean)."""
+    """change <- change + rows * grad, then grad <- grad + drift."""
     cdef Py_ssize_t i
-    if mean == NULL:
+    for i in range(size):
+        change[i] += rows * grad[i]
+        grad[i] += drift[i]
+
+
+cdef inline void _descend(
+    floating *W, floating *mean, const floating *grad, const floating *l1, const floating *l2, bint positive,
+    Py_ssize_t size, floating move, floating step, floating mix,
+) noexcept nogil:
+    """W <- W - move * grad, then mean <- mean + mix * (W - mean); with a penalty, see _objective.Penalty, more."""
+    cdef Py_ssize_t i
+    cdef floating shrinkage, width, point
+    if l1 != NULL:
         for i in range(size):
-            W[i] -= step * grad[i]
+            shrinkage = 1 + step * l2[i]
+            width = step * l1[i] / shrinkage
+            point = (W[i] - move * grad[i]) / shrinkage
+            if mean != NULL:
+                mean[i] += mix * (point - mean[i])
+            W[i] = point - width if point > width else point + width if point < -width and not positive else 0
+    elif mean != NULL:
+        for i in range(size):
+            W[i] -= move * grad[i]
+            mean[i] += mix * (W[i] - mean[i])
     else:
         for i in range(size):
-            W[i] -= step * grad[i]
-            mean[i] += mix * (W[i] - mean[i])
+            W[i] -= move * grad[i]
 
 
 cdef double _row_step(
     const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, const floating[::1] weight,
-    Maps at, Py_ssize_t i, floating *W, floating *b, floating *mean, floating *mean_b,
+    Maps at, const Terms *of, Py_ssize_t i, floating *W, floating *b, floating *mean, floating *mean_b,
     double step, floating mix, double ceiling, bint fit_intercept, floating *z,
 ) noexcept nogil:
     """One update from a single row and one target, without BLAS: its calls would cost more than the row."""
@@ -275,8 +318,11 @@ cdef double _row_step(
         s0 += z[j] * W[j]
     e = b[0] - (Y[row, 0] - (<floating*>at.target_shift)[0]) * (<floating*>at.target_inv_scale)[0]
     e += (s0 + s1) + (s2 + s3)
-    g = e if weight is None else e * weight[row]
-    objective = 0.5 * <double>g * e
+    g = _derivative(e, of, 0)
+    objective = _value(e, g, of, 0)
+    if weight is not None:
+        g = g * weight[row]
+        objective *= weight[row]
     if not objective <= ceiling:
         square = 1.0 if fit_intercept else 0.0
         for j in range(d):
@@ -284,10 +330,10 @@ cdef double _row_step(
         square *= 1.0 if weight is None else weight[row]
         step = min(step, 1.0 / square) if isfinite(objective) and square > 0.0 else 0.0
     move = <floating>step * g
-    _descend(W, mean, z, d, move, mix)
+    _descend(W, mean, z, <floating*>of.l1, <floating*>of.l2, of.positive, d, move, <floating>step, mix)
     if fit_intercept:
         g = 1
-        _descend(b, mean_b, &g, 1, move, mix)
+        _descend(b, mean_b, &g, <floating*>NULL, <floating*>NULL, False, 1, move, <floating>step, mix)
     return objective
 
 
@@ -295,6 +341,10 @@ def run_epoch(
     const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, const floating[::1] weight,
     const floating[::1] shift, const floating[::1] inv_scale,
     const floating[::1] target_shift, const floating[::1] target_inv_scale,
+    const floating[::1] offset, const floating[::1] low, const floating[::1] high,
+    const floating[:, ::1] l1, const floating[:, ::1] l2, bint positive,
+    floating[:, ::1] anchor, const floating[:, ::1] drift_W, const floating[::1] drift_b,
+    floating[:, ::1] change_W, floating[::1] change_b,
     floating[:, ::1] W, floating[::1] b, floating[:, ::1] mean_W, floating[::1] mean_b,
     const double[::1] steps, const double[::1] mixing, Py_ssize_t batch_size, double ceiling, bint fit_intercept,
 ):
@@ -304,34 +354,60 @@ def run_epoch(
     cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating))
     cdef Work work = workspace.p
     cdef Maps at
+    cdef Terms of
     cdef bint average = mean_W is not None
     cdef floating *W0 = &W[0, 0]
     cdef floating *b0 = &b[0]
     cdef floating *mean0 = &mean_W[0, 0] if average else NULL
     cdef floating *mean_b0 = &mean_b[0] if average else NULL
+    cdef floating *grad = <floating*>work.grad
+    cdef floating *grad_b = <floating*>work.grad_b
+    cdef floating move
     cdef double objective, step, mix, total = 0.0
     at.shift = <void*>&shift[0]
     at.inv_scale = <void*>&inv_scale[0]
     at.target_shift = <void*>&target_shift[0]
     at.target_inv_scale = <void*>&target_inv_scale[0]
+    of.offset = <void*>&offset[0]
+    of.low = <void*>&low[0]
+    of.high = <void*>&high[0]
+    of.l1 = <void*>&l1[0, 0] if l1 is not None else NULL
+    of.l2 = <void*>&l2[0, 0] if l2 is not None else NULL
+    of.positive = positive
+    of.anchor = of.drift_W = of.drift_b = of.change_W = of.change_b = NULL
+    if anchor is not None:
+        of.anchor = <void*>&anchor[0, 0]
+        of.drift_W = <void*>&drift_W[0, 0]
+        of.drift_b = <void*>&drift_b[0]
+        of.change_W = <void*>&change_W[0, 0]
+        of.change_b = <void*>&change_b[0]
     with nogil:
         for batch in range(steps.shape[0]):
             start = batch * batch_size
             stop = min(start + batch_size, n)
             step = steps[batch]
             mix = mixing[batch] if average else 0.0
-            if stop - start == 1 and k == 1:
+            if stop - start == 1 and k == 1 and of.anchor == NULL:
                 objective = _row_step(
-                    X, Y, order, weight, at, start, W0, b0, mean0, mean_b0, step, <floating>mix, ceiling, fit_intercept,
-                    <floating*>work.Z,
+                    X, Y, order, weight, at, &of, start, W0, b0, mean0, mean_b0, step, <floating>mix, ceiling,
+                    fit_intercept, <floating*>work.Z,
                 )
             else:
-                objective = _batch_gradient(X, Y, order, weight, at, start, stop, tile, W0, b0, work)
+                objective = _batch_gradient(X, Y, order, weight, at, &of, start, stop, tile, W0, b0, work)
+                if of.anchor != NULL:
+                    _add_drift(grad, <floating*>of.drift_W, <floating*>of.change_W, k * d, stop - start)
+                    if fit_intercept:
+                        _add_drift(grad_b, <floating*>of.drift_b, <floating*>of.change_b, k, stop - start)
                 if not objective <= ceiling:
                     step = min(step, _safe_step(X, order, weight, at, start, stop, tile, k, fit_intercept, work))
-                _descend(W0, mean0, <floating*>work.grad, k * d, <floating>step, <floating>mix)
+                move = <floating>step
+                _descend(
+                    W0, mean0, grad, <floating*>of.l1, <floating*>of.l2, positive, k * d, move, move, <floating>mix,
+                )
                 if fit_intercept:
-                    _descend(b0, mean_b0, <floating*>work.grad_b, k, <floating>step, <floating>mix)
+                    _descend(
+                        b0, mean_b0, grad_b, <floating*>NULL, <floating*>NULL, False, k, move, move, <floating>mix,
+                    )
             total += objective * (stop - start)
     return total
 

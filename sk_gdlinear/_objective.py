@@ -1,4 +1,4 @@
-r"""The derivation: objective, error and gradients as pure functions of arrays.
+r"""The derivation: objective, error, gradients and proximal step as pure functions of arrays.
 
 Shapes follow ``torch.nn.Linear``: ``X (n, d)``, ``W (k, d)``, ``b (k,)``, ``Y (n, k)``.  One target is ``k = 1``.
 
@@ -18,8 +18,138 @@ With sample weights ``s`` the objective is ``sum(s * E**2 / 2) / sum(s)`` and a 
 (m * mean(s))``, ``mean(s)`` taken over all rows, not over the batch: dividing by the batch's own sum would cancel the
 weights.  The functions here take ``weight = s / mean(s)``, or None for equal weights.
 
+Another loss puts its derivative in the place of ``E`` in ``G`` (see ``Loss``), a penalty follows each update with a
+proximal step (see ``Penalty``); the other lines stay.
+
 ``torch.nn.MSELoss`` and river's ``Squared`` are twice this loss.
 """
+
+from typing import NamedTuple
+
+import numpy as np
+
+# A kink is smoothed over this part of the size of the errors, and never over less than this part of the targets'.
+SMOOTHING = 0.25
+LEAST_SMOOTHING = 1e-4
+
+
+class Loss(NamedTuple):
+    r"""A loss whose derivative by the prediction is linear in the error, within bounds.
+
+    .. math:: \psi(e) = \operatorname{clip}(e + c, \text{low}, \text{high}), \qquad
+              \ell(e) = c e + u \left(e - \tfrac12 u\right), \quad u = \psi(e) - c.
+
+    All three numbers are in units of the error.  The largest second derivative is 1, as the automatic step assumes: a
+    steeper loss is its slope times one of these, and it is the objective over that slope, penalty and all, that is
+    descended.
+    """
+
+    offset: np.ndarray  # c; each of shape (k,), or one number for all targets
+    low: np.ndarray
+    high: np.ndarray
+
+    def scaled(self, factor, dtype):
+        """Return the loss ``factor**2 * loss(E / factor)`` of errors in other units, ``factor`` one per target."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Loss(*((value * factor).astype(dtype) for value in self))
+
+    @property
+    def is_squared_error(self):
+        """Whether it is half the square of the error."""
+        return bool(np.isposinf(self.high).all())
+
+    def derivative(self, E):
+        """Return the derivative of the loss of each error."""
+        return np.clip(E + self.offset, self.low, self.high)
+
+    def value(self, E):
+        """Return the loss of each error."""
+        if self.is_squared_error:  # the same in one pass, as this is done between all epochs
+            return 0.5 * E * E
+        u = self.derivative(E) - self.offset
+        return self.offset * E + u * (E - 0.5 * u)
+
+    def largest(self, size):
+        """Return the largest mean loss that errors of a root mean square ``size`` can have.
+
+        That is when all are equal: the loss is concave in the square of the error, on either side.
+        """
+        return np.maximum(self.value(size), self.value(-size))
+
+
+def squared_error(width):
+    """Half the square of the error."""
+    return 1.0, Loss(0.0, -np.inf, np.inf)
+
+
+def huber(width, epsilon):
+    """Half the square of errors up to ``epsilon``, and ``epsilon * (|e| - epsilon / 2)`` beyond."""
+    return 1.0, Loss(0.0, -epsilon, epsilon)
+
+
+def quantile(width, quantile):
+    """``quantile * |e|`` of predictions too low, ``(1 - quantile) * |e|`` of those too high; smooth within ``width``.
+
+    The derivative is that of the loss averaged over a uniform distribution of that half-width: M. Fernandes, E. Guerre
+    and E. Horta, "Smoothing Quantile Regressions", Journal of Business & Economic Statistics 39, 2021.
+    """
+    return 0.5 / width, Loss(*(2.0 * width * value for value in (0.5 - quantile, -quantile, 1.0 - quantile)))
+
+
+# From the name of a loss to a function of the half-width over which a kink is to be smoothed and of parameters of the
+# estimator, which returns the slope and the loss over it; the names of the parameters; and whether there is a kink.
+# Errors, widths and bounds are in units of y.
+LOSSES = {
+    "squared_error": (squared_error, (), False),
+    "huber": (huber, ("epsilon",), False),
+    "quantile": (quantile, ("quantile",), True),
+}
+
+
+def smoothing_width(loss, error_size, target_size):
+    """Return the half-width over which to smooth a kink: less where errors on one side of it are rare."""
+    rarity = np.sqrt(-loss.low / loss.high) / (1.0 - loss.low / loss.high)  # of a quantile q: sqrt(q (1 - q))
+    return np.maximum(SMOOTHING * rarity * error_size, LEAST_SMOOTHING * target_size)
+
+
+class Penalty(NamedTuple):
+    r"""A penalty on each weight, :math:`l_1 |w| + \tfrac12 l_2 w^2`, and whether weights must not be negative.
+
+    The intercept is free.  None is no penalty at all.
+    """
+
+    l1: np.ndarray | None  # (k, d)
+    l2: np.ndarray | None  # (k, d)
+    positive: bool
+
+    @property
+    def is_smooth(self):
+        """Whether it has no kink: then the answer has no exact zeros, and any average of answers is one."""
+        return not self.positive and (self.l1 is None or not self.l1.any())
+
+    def value(self, W):
+        """Return the penalty per target, shape (k,)."""
+        if self.l1 is None:
+            return np.zeros(len(W))
+        W = W.astype(np.float64, copy=False)
+        return (self.l1 * np.abs(W) + 0.5 * self.l2 * W**2).sum(axis=1)
+
+    def shrink(self, W, step):
+        """Return the smooth part of the proximal step: ``W / (1 + step * l2)``."""
+        return W if self.l1 is None else W / (1.0 + step * self.l2)
+
+    def threshold(self, W, step):
+        """Return the rest of it, towards 0 by ``step * l1 / (1 + step * l2)`` and not past it, after ``shrink``.
+
+        The two together minimise ``|w - W|^2 / (2 step) + penalty(w)``.  They are two as the mean of shrunk weights,
+        thresholded when it is reported, has the zeros that the mean of thresholded ones would smear: L. Xiao, "Dual
+        Averaging Methods for Regularized Stochastic Learning and Online Optimization", JMLR 11, 2010.
+        """
+        if self.is_smooth:
+            return W
+        width = step * self.l1 / (1.0 + step * self.l2)
+        W = W - np.clip(W, -width, width)
+        return np.maximum(W, 0.0) if self.positive else W
 
 
 def forward(X, W, b):
@@ -32,22 +162,23 @@ def error(prediction, Y):
     return prediction - Y
 
 
-def loss(E, weight=None):
-    """Half squared error averaged over the rows, one value per target, shape (k,).
+def batch_loss(E, loss, weight=None):
+    """Loss averaged over the rows, one value per target, shape (k,).
 
-    The objective is the sum of these values.  Accumulated in float64.
+    The objective is the sum of these values and of the penalty.  Accumulated in float64.
     """
-    half_square = 0.5 * E.astype("float64", copy=False) ** 2
+    value = loss.value(E.astype("float64", copy=False))
     if weight is not None:
-        half_square *= weight[:, None]
-    return half_square.sum(axis=0) / E.shape[0]
+        value *= weight[:, None]
+    return value.sum(axis=0) / E.shape[0]
 
 
-def output_gradient(E, weight=None):
-    """Gradient of the objective with respect to the prediction, ``G = E / n``, shape (n, k)."""
+def output_gradient(E, loss, weight=None):
+    """Gradient of the mean loss with respect to the prediction, ``G = psi(E) / n``, shape (n, k)."""
+    G = loss.derivative(E)
     if weight is not None:
-        E = E * weight[:, None]
-    return E / E.shape[0]
+        G *= weight[:, None]
+    return G / E.shape[0]
 
 
 def coef_gradient(G, X):

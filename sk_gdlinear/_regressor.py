@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,9 +11,21 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import Interval, StrOptions, validate_parameter_constraints
+from ._objective import LOSSES
 from ._schedules import SCHEDULES
 from ._setup import AUTO_BATCH_SIZE, Knowledge, Settings, carry_on, make_descent, pack, start_at, unpack
-from ._validation import as_targets, check_finite, check_learning_rate, check_start, check_weights, make_generator
+from ._validation import (
+    as_targets,
+    check_alpha,
+    check_finite,
+    check_learning_rate,
+    check_start,
+    check_weights,
+    make_generator,
+)
+
+# From the name of a penalty to the share of its absolute values; None: as the parameter says.
+PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None}
 
 # Rows predicted at once where the arithmetic needs more digits than the data has.
 PREDICT_ROWS = 8192
@@ -143,7 +156,14 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """
 
     _parameter_constraints = {
+        "loss": [StrOptions(set(LOSSES))],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "quantile": [Interval(Real, 0, 1, closed="neither")],
+        "penalty": [StrOptions(set(PENALTIES)), None],
+        "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "fit_intercept": ["boolean"],
+        "positive": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None, StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "schedule": [StrOptions(set(SCHEDULES))],
@@ -161,8 +181,15 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
+        loss="squared_error",
         *,
+        epsilon=1.35,
+        quantile=0.5,
+        penalty=None,
+        alpha=1e-4,
+        l1_ratio=0.15,
         fit_intercept=True,
+        positive=False,
         batch_size="auto",
         learning_rate="auto",
         schedule="constant",
@@ -177,7 +204,14 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         random_state=None,
         verbose=0,
     ):
+        self.loss = loss
+        self.epsilon = epsilon
+        self.quantile = quantile
+        self.penalty = penalty
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
+        self.positive = positive
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -323,10 +357,20 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_finite(X, knowledge.features.mean if known else None, type(self).__name__)
         return data
 
-    def _settings(self):
+    def _settings(self, d):
+        loss, names, has_kink = LOSSES[self.loss]
+        loss = partial(loss, **{name: getattr(self, name) for name in names})
+        alpha = 0.0 if self.penalty is None else check_alpha(self.alpha, d)
+        share = PENALTIES.get(self.penalty)
+        l1_ratio = self.l1_ratio if share is None else share
         batch_size = AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
         step = None if self.learning_rate == "auto" else float(self.learning_rate)
         return Settings(
+            loss,
+            has_kink,
+            alpha,
+            l1_ratio,
+            self.positive,
             batch_size,
             step,
             self.schedule,
@@ -343,7 +387,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         d, k = X.shape[1], Y.shape[1]
         if warm:
             self._check_same_shape(flat, d, k)
-        settings = self._settings()
+        settings = self._settings(d)
         knowledge = Knowledge.empty(d, k, settings)
         data = self._take_in(knowledge, X, Y, sample_weight)
         if warm and coef_init is None and intercept_init is None:
@@ -372,7 +416,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         first = not hasattr(self, "coef_")
         X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=first)
         d, k = X.shape[1], Y.shape[1]
-        settings, touched, conditioning = self._settings(), False, None
+        settings, touched, conditioning, smoothing = self._settings(d), False, None, None
         if first:
             knowledge, generator = Knowledge.empty(d, k, settings), make_generator(self.random_state)
         else:
@@ -382,16 +426,16 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             dtype = self.coef_.dtype
             X, Y = X.astype(dtype, copy=False), Y.astype(dtype, copy=False)
             iterate, conditioning, knowledge = unpack(self._state, settings)
-            generator = self._state["generator"]
+            generator, smoothing = self._state["generator"], self._state["smoothing"]
         data = self._take_in(knowledge, X, Y, sample_weight)
         if first:
             coef = np.zeros((k, d))
             place = start_at(coef, knowledge.mean_intercept(coef, settings), self.average)
-        elif touched := self._touched(iterate, conditioning):
+        elif touched := self._touched():
             place = start_at(*self._user_weights(), self.average, self.t_)
         else:
             place = carry_on(iterate, conditioning)
-        descent = make_descent(data, knowledge, settings, place, stream=True, before=conditioning)
+        descent = make_descent(data, knowledge, settings, place, stream=True, before=conditioning, smoothing=smoothing)
         curve = [] if first else self.loss_curve_
         start = descent.objective()[0] if touched else 0.0
         report = self._reporter()
@@ -416,11 +460,10 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Return coef_ and intercept_ with one row per target."""
         return np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
 
-    def _touched(self, iterate, conditioning):
+    def _touched(self):
         """Whether coef_ or intercept_ was set by hand since the last call."""
-        coef, intercept = conditioning.to_user(*iterate.answer)
-        now, level = self._user_weights()
-        return not (np.array_equal(coef, now) and np.array_equal(intercept, level))
+        pairs = zip(self._user_weights(), self._state["reported"], strict=True)
+        return not all(np.array_equal(now, reported) for now, reported in pairs)
 
     def _reporter(self):
         """Return a function that prints an epoch's line, or does nothing."""
@@ -436,7 +479,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _store(self, descent, knowledge, generator, flat):
         """Set the fitted attributes."""
-        coef, intercept = descent.conditioning.to_user(*descent.iterate.answer)
+        coef, intercept = descent.conditioning.to_user(*descent.answer)
         self.coef_ = coef[0] if flat else coef
         self.intercept_ = float(intercept[0]) if flat else intercept
         self.t_ = descent.iterate.t
@@ -444,4 +487,4 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.batch_size_ = descent.batch_size
         self.validation_loss_curve_ = None
         self.best_iter_ = None
-        self._state = pack(descent, knowledge, generator)
+        self._state = pack(descent, knowledge, generator, (coef.copy(), intercept.copy()))

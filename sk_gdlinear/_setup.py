@@ -1,11 +1,15 @@
 """From validated rows and parameters to a ``Descent``, for ``fit`` and for each call of ``partial_fit``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 
 from ._conditioning import Conditioning, Moments, curvature
 from ._descent import Descent, Iterate
+from ._objective import Penalty
+from ._reduction import Reduction
 from ._rows import Data
 
 # A generation of a stream's statistics is as long as all before it, within these numbers of rows.
@@ -25,9 +29,15 @@ AUTO_BATCH_SIZE = 32
 class Settings:
     """The estimator's parameters that shape a descent.
 
-    A ``batch_size`` of None is a full batch, a ``step`` of None the automatic one.
+    ``loss`` is one of ``LOSSES``, a function of the width alone; ``alpha``, a number or one per feature, is 0 for no
+    penalty.  A ``batch_size`` of None is a full batch, a ``step`` of None the automatic one.
     """
 
+    loss: Callable
+    has_kink: bool
+    alpha: float | np.ndarray
+    l1_ratio: float
+    positive: bool
     batch_size: int | None
     step: float | None
     schedule: str
@@ -101,15 +111,36 @@ class Knowledge:
         return np.zeros(len(coef))
 
 
+def conditioned_terms(settings, conditioning, smoothing):
+    """Return the slope (k,) of the loss, and loss and penalty over it, of conditioned errors and weights.
+
+    There ``coef = W * inv_scale / target_inv_scale``, and a target's objective is ``target_inv_scale**2 / slope`` times
+    that in the user's units.
+    """
+    dtype = conditioning.shift.dtype
+    scale, inv_unit = (a.astype(np.float64) for a in (conditioning.inv_scale, conditioning.target_inv_scale))
+    slope, loss = settings.loss(smoothing)
+    slope, loss = slope * np.ones_like(inv_unit), loss.scaled(inv_unit, dtype)
+    if not np.any(settings.alpha) and not settings.positive:
+        return slope, loss, Penalty(None, None, False)
+    most = np.sqrt(float(np.finfo(dtype).max))  # so that no product with a step overflows; as good as infinite
+    with np.errstate(over="ignore"):
+        l1 = settings.alpha * settings.l1_ratio * scale * (inv_unit / slope)[:, None]
+        l2 = settings.alpha * (1.0 - settings.l1_ratio) * scale * scale / slope[:, None]
+    l1, l2 = (np.minimum(a, most).astype(dtype) for a in (l1, l2))
+    return slope, loss, Penalty(l1, l2, settings.positive)
+
+
 def _like(sample_weight, X):
     return None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype=X.dtype)
 
 
-def make_descent(data, knowledge, settings, place, *, stream, before=None):
+def make_descent(data, knowledge, settings, place, *, stream, before=None, smoothing=None):
     """Build the descent over ``data``.
 
     ``place`` is a function from the new ``Conditioning`` to the ``Iterate`` to go on from.  In a stream the rows are a
-    sample, even where they make one batch, and the conditioning was ``before``; otherwise they are all there is.
+    sample, even where they make one batch, the conditioning was ``before``, and a kink of the loss smoothed over
+    ``smoothing``, in units of y; otherwise they are all there is.
     """
     d, k = data.X.shape[1], data.Y.shape[1]
     batch_size = settings.batch_size or data.n_rows
@@ -123,21 +154,40 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None):
         if before is not None:
             conditioning = conditioning.keeping(before)
     inv_unit = conditioning.target_inv_scale.astype(np.float64)
+    rms = targets.spread(settings.fit_intercept)[0]
+    spread = np.where(rms > 0.0, rms, 1.0)
+    terms = partial(conditioned_terms, settings, conditioning)
+    slope, loss, penalty = terms(spread if smoothing is None else smoothing)
+    if smoothing is None:
+        # About the mean, from where every quantile lies on the steep side of its loss.
+        loss = loss._replace(offset=np.zeros_like(loss.offset))
     mean_objective, zero_objective = (
-        0.5 * float(((targets.spread(centre)[0] * inv_unit) ** 2).sum()) for centre in (settings.fit_intercept, False)
+        float(loss.largest(targets.spread(centre)[0] * inv_unit).sum()) for centre in (settings.fit_intercept, False)
     )
     null_b = (targets.mean - conditioning.target_shift) * inv_unit * settings.fit_intercept
     edges = None
     if settings.step is None:
         edges = curvature(data, conditioning, settings.fit_intercept, settings.shuffle)
     iterate = place(conditioning)
-    if not settings.average or one_batch:
-        iterate = Iterate.at(*iterate.answer, average=False, t=iterate.t)
+    average = settings.average and not one_batch
+    bare = loss.is_squared_error and penalty.l1 is None
+    reduction = Reduction()
+    if average and settings.step is None and not (bare or stream):
+        average, reduction = False, Reduction.over(data)
+    if not average:
+        iterate = Iterate.at(*iterate.centre, average=False, t=iterate.t)
     elif iterate.mean_W is None:
         iterate = Iterate.at(iterate.W, iterate.b, average=True, t=iterate.t)
     return Descent(
         data=data,
         conditioning=conditioning,
+        slope=slope,
+        loss=loss,
+        penalty=penalty,
+        terms=terms if settings.has_kink else None,
+        smoothing=spread if smoothing is None else smoothing,
+        target_spread=spread,
+        reduction=reduction,
         iterate=iterate,
         batch_size=min(batch_size, data.n_rows),
         fit_intercept=settings.fit_intercept,
@@ -174,9 +224,14 @@ def carry_on(iterate, before):
     return place
 
 
-def pack(descent, knowledge, generator):
-    """Return what the next ``partial_fit`` needs, as dictionaries and arrays: pickles then name no class of ours."""
+def pack(descent, knowledge, generator, reported):
+    """Return what the next ``partial_fit`` needs, as dictionaries and arrays: pickles then name no class of ours.
+
+    ``reported`` are the coefficients and the intercept handed to the user, by which to see whether he changed them.
+    """
     return {
+        "reported": reported,
+        "smoothing": descent.smoothing,
         "iterate": _fields(descent.iterate),
         "conditioning": descent.conditioning._asdict(),
         "knowledge": {

@@ -64,6 +64,24 @@ def check_weights(sample_weight, X):
     return s
 
 
+def check_alpha(alpha, d):
+    """Return the weight of the penalty, a number or an array of shape (n_features,), as float64.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or not finite, or negative.
+    """
+    alpha = np.asarray(alpha, dtype=np.float64)
+    if alpha.shape not in ((), (d,)):
+        raise ValueError(
+            f"alpha must be a number or hold one number per feature, shape ({d},); got an array of shape {alpha.shape}."
+        )
+    if not np.isfinite(alpha).all() or (alpha < 0.0).any():
+        raise ValueError(f"alpha must be finite and >= 0, got {alpha.min():g} to {alpha.max():g}.")
+    return alpha
+
+
 def check_start(coef_init, intercept_init, d, k):
     """Return the start as arrays of shape (k, d) and (k,), zeros where not given."""
     start = []

@@ -6,6 +6,9 @@ import pytest
 from sk_gdlinear import _conditioning, _descent
 from sk_gdlinear._conditioning import Conditioning, Moments
 from sk_gdlinear._engine import kernel
+from sk_gdlinear._objective import Penalty, huber, quantile, squared_error
+from sk_gdlinear._reduction import Reduction
+from sk_gdlinear._rows import Data
 
 pytestmark = pytest.mark.skipif(kernel is None, reason="the compiled kernel was not built")
 
@@ -35,6 +38,25 @@ def start(d, k, dtype, average):
     return [W, b, W.copy() if average else None, b.copy() if average else None]
 
 
+def terms(k, d, dtype, loss=None, penalty=(), reduction=None):
+    """Loss, penalty and variance reduction as the engines take them; by default bare squared error."""
+    loss = (loss or squared_error(None)[1]).scaled(np.geomspace(0.5, 2.0, k), dtype)
+    return [*loss, *(penalty or Penalty(None, None, False)), *(reduction or Reduction())]
+
+
+def lopsided(rng, k, d, dtype, positive=False):
+    """A penalty of another strength for every weight, some of them free."""
+    l1, l2 = (rng.choice([0.0, 0.5, 2.0], size=(k, d)).astype(dtype) for _ in range(2))
+    return Penalty(l1, l2, positive)
+
+
+LOSSES = {
+    "squared": squared_error(None)[1],
+    "huber": huber(None, 0.7)[1],
+    "quantile": quantile(0.8, 0.7)[1],
+}
+
+
 def close(got, want, dtype):
     scale = max(1.0, float(np.abs(want).max()))
     np.testing.assert_allclose(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale)
@@ -50,8 +72,9 @@ def test_run_epoch_equals_the_array_engine_after_every_batch(batch_size, k, weig
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
         args = np.array([0.05]), np.array([0.3]), batch_size, np.inf, True
-        got = kernel.run_epoch(X, Y, rows, weight, *conditioning, *compiled, *args)
-        want = _descent.run_epoch(X, Y, rows, weight, *conditioning, *plain, *args)
+        bare = terms(k, 7, dtype)
+        got = kernel.run_epoch(X, Y, rows, weight, *conditioning, *bare, *compiled, *args)
+        want = _descent.run_epoch(X, Y, rows, weight, *conditioning, *bare, *plain, *args)
         close(got, want, dtype)
         for a, b in zip(compiled, plain, strict=True):
             if b is not None:
@@ -73,13 +96,47 @@ def test_a_whole_epoch_equals_the_array_engine(n, d, k, batch_size, ceiling, fit
     batches = -(-n // batch_size)
     steps, mixing = np.full(batches, 0.02 if ceiling else 1e9), 4 / (np.arange(1.0, batches + 1) + 3)
     args = steps, mixing, batch_size, ceiling, fit_intercept
-    got = kernel.run_epoch(X, Y, order, weight, *conditioning, *compiled, *args)
-    want = _descent.run_epoch(X, Y, order, weight, *conditioning, *plain, *args)
+    bare = terms(k, d, dtype)
+    got = kernel.run_epoch(X, Y, order, weight, *conditioning, *bare, *compiled, *args)
+    want = _descent.run_epoch(X, Y, order, weight, *conditioning, *bare, *plain, *args)
     # Single rows under the safe step are projected one after another, which enlarges rounding.
     slack = 10 if ceiling == 0.0 else 1
     np.testing.assert_allclose(got, want, rtol=slack * TOLERANCE[dtype])
     for a, b in zip(compiled, plain, strict=True):
         close(a / slack, b / slack, dtype)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("reduced", [False, True], ids=["plain", "reduced"])
+@pytest.mark.parametrize("penalised", [None, "free", "positive"])
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+@pytest.mark.parametrize(("k", "batch_size", "ceiling"), [(1, 1, 2.0), (1, 32, 2.0), (3, 1, np.inf), (3, 32, 0.0)])
+def test_losses_penalties_and_variance_reduction_equal_the_array_engine(
+    k, batch_size, ceiling, loss, penalised, reduced, fit_intercept, dtype, rng
+):
+    """Over three epochs, so that the anchors of the rows, and the mean gradient they make, come into play."""
+    n, d = 101, 7
+    X, Y, order, weight, conditioning = problem(dtype, n, d, k, weighted=True)
+    penalty = lopsided(rng, k, d, dtype, penalised == "positive") if penalised else Penalty(None, None, False)
+    batches = -(-n // batch_size)
+    args = np.full(batches, 0.02), 4 / (np.arange(1.0, batches + 1) + 3), batch_size, ceiling, fit_intercept
+    results = []
+    for engine in (kernel, _descent):
+        state = start(d, k, dtype, True)
+        if not fit_intercept:
+            state[1][:] = state[3][:] = 0.0
+        reduction = Reduction.over(Data(X, Y)) if reduced else Reduction()
+        with_terms = terms(k, d, dtype, loss, penalty, reduction)
+        totals = []
+        for _ in range(3):
+            totals.append(engine.run_epoch(X, Y, order, weight, *conditioning, *with_terms, *state, *args))
+            reduction.renew(n)
+        results.append([np.array(totals), *state, *(reduction if reduced else ())])
+    for got, want in zip(*results, strict=True):
+        close(got / 10, want / 10, dtype)  # of some hundred updates one after another
+    W = results[0][1]
+    assert (W == 0.0).any() == (penalised is not None)
+    assert (W >= 0.0).all() or penalised != "positive"
 
 
 def test_overflowing_batches_are_skipped_by_the_guard_in_both_engines():
@@ -89,7 +146,20 @@ def test_overflowing_batches_are_skipped_by_the_guard_in_both_engines():
         state[0][:] = 1e200
         before = state[0].copy()
         with np.errstate(over="ignore", invalid="ignore"):
-            k_run(X, Y, order, None, *conditioning, *state, np.full(4, 0.1), np.full(4, 0.1), 32, 8.0, True)
+            k_run(
+                X,
+                Y,
+                order,
+                None,
+                *conditioning,
+                *terms(1, 7, np.float64),
+                *state,
+                np.full(4, 0.1),
+                np.full(4, 0.1),
+                32,
+                8.0,
+                True,
+            )
         np.testing.assert_array_equal(state[0], before)
 
 

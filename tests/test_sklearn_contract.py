@@ -246,9 +246,10 @@ def test_clone_keeps_parameters_and_drops_the_fit(data, quick):
     assert sorted(vars(copied)) == sorted(copied.get_params())
 
 
-def test_constructor_takes_parameters_by_name_only():
+def test_constructor_takes_all_parameters_but_the_loss_by_name_only():
+    assert GDLinearRegressor("huber").loss == "huber"
     with pytest.raises(TypeError):
-        GDLinearRegressor(True)
+        GDLinearRegressor("huber", 1.35)
     assert is_regressor(GDLinearRegressor())
 
 
