@@ -1,15 +1,18 @@
-"""Variance reduction: what ``fit`` adds where the average of the iterates would converge too slowly.
+"""Variance reduction: what ``fit`` adds after its first epoch.
 
-At a constant step the iterates hover about the optimum. Their average is soon near enough to it for the bare square
-of the error; for another loss or with a penalty it keeps a bias, and no exact zeros. There every row's derivative
-``G`` is kept from its last visit, its ``anchor``, and the mean gradient of those, the ``drift``. A batch moves along
-the drift plus what has changed in its own rows since. The noise of the gradient then vanishes at the optimum, which
-the last iterate reaches geometrically at the full automatic step, and no pass over the data is added. With zeros to
-begin with, the first epoch is plain descent. Should an epoch raise the objective all the same, the step is halved.
+At a constant step the iterates hover about the optimum. After one epoch their average is nearer to it than to the
+optimum of the population, the noise of the data itself; from there it gains but slowly, and with another loss or a
+penalty it keeps a bias and smears exact zeros. So ``fit`` then starts anew from the average and keeps of every row its
+derivative ``G``, the row's ``anchor``, taken there and renewed at each visit, and the mean gradient of the anchors, the
+``drift``. A batch moves along the drift plus what has changed in its own rows since. The noise of the gradient vanishes
+at the optimum, which each epoch's average, begun with the epoch, reaches geometrically at a constant step; anchors and
+drift are renewed on the way, so only taking the first ones needs a pass over the data. Should an epoch raise the
+objective all the same, the step is halved.
 
 Source: B. Ying, K. Yuan and A. H. Sayed, "Variance-Reduced Stochastic Learning Under Random Reshuffling", IEEE
-Transactions on Signal Processing 68, 2020 (AVRG); the proximal step as in L. Xiao and T. Zhang, "A Proximal
-Stochastic Gradient Method with Progressive Variance Reduction", SIAM Journal on Optimization 24, 2014.
+Transactions on Signal Processing 68, 2020 (AVRG), there begun with zeros and without averages, which takes several
+epochs more; the proximal step as in L. Xiao and T. Zhang, "A Proximal Stochastic Gradient Method with Progressive
+Variance Reduction", SIAM Journal on Optimization 24, 2014.
 """
 
 from typing import NamedTuple
@@ -28,7 +31,7 @@ class Reduction(NamedTuple):
 
     @classmethod
     def over(cls, data):
-        """Zeros for the rows of ``data``: nothing is known yet."""
+        """Zeros for the rows of ``data``: nothing is known yet, and the first visit takes all of it in."""
         (n, d), k, dtype = data.X.shape, data.Y.shape[1], data.X.dtype
         return cls(*(np.zeros(shape, dtype) for shape in ((n, k), (k, d), k, (k, d), k)))
 

@@ -29,11 +29,6 @@ class Data(NamedTuple):
         """Rows that count."""
         return self.X.shape[0] if self.index is None else len(self.index)
 
-    def sample(self, rows):
-        """Row numbers evenly spread over all, at most ``rows`` of them."""
-        chosen = np.arange(0, self.n_rows, -(-self.n_rows // rows))
-        return chosen if self.index is None else self.index[chosen]
-
     def segments(self, order=None, rows=SEGMENT_ROWS):
         """Yield row numbers as the engines take them, piece by piece: of ``order``, or all in their own order."""
         for start in range(0, self.n_rows, rows):

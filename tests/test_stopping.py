@@ -2,11 +2,11 @@
 
 import pytest
 
-from sk_gdlinear._stopping import MIN_UPDATES, StoppingRule
+from sk_gdlinear._stopping import MIN_UPDATES, SETTLED, StoppingRule
 
 
-def run(objective, tol, *, scale=1.0, patience=2, max_iter=10_000, geometric=False, n_updates=10**6):
-    rule = StoppingRule(scale, tol, patience, max_iter, geometric)
+def run(objective, tol, *, scale=1.0, patience=2, max_iter=10_000, geometric=False, steady=False, n_updates=10**6):
+    rule = StoppingRule(scale, tol, patience, max_iter, geometric, steady)
     for epoch in range(1, max_iter + 1):
         if rule.update(epoch, objective(epoch - 1), objective(epoch), n_updates):
             return epoch
@@ -24,11 +24,12 @@ def test_power_laws_stop_within_tol_of_their_limit(power, tol):
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.99, 0.9999])
-def test_slow_geometric_sequences_stop_within_tol_of_their_limit(ratio):
+@pytest.mark.parametrize("steady", [True, False])
+def test_slow_geometric_sequences_stop_within_tol_of_their_limit(ratio, steady):
     def objective(e):
         return 0.3 + ratio**e
 
-    epoch = run(objective, 1e-3, max_iter=200_000, geometric=True)
+    epoch = run(objective, 1e-3, max_iter=200_000, geometric=True, steady=steady)
     assert objective(epoch) - 0.3 <= 1.1e-3
 
 
@@ -40,6 +41,24 @@ def test_scale_of_the_objective_changes_nothing():
 def test_patience_counts_consecutive_epochs():
     flat = [run(lambda e: 0.3, 1e-4, patience=p) for p in (1, 2, 5)]
     assert flat == [1, 2, 5]
+
+
+def test_steady_descent_stops_at_once_where_next_to_nothing_is_left():
+    fast = [run(lambda e: 0.3 + 1e-3**e, 1e-4, patience=5, geometric=True, steady=s) for s in (True, False)]
+    assert fast == [3, 7]
+
+
+@pytest.mark.parametrize("n_updates", [10, 10**6])
+def test_a_rise_is_no_rest_for_steady_descent(n_updates):
+    def objective(e):
+        return 1.0 + 0.1 * e
+
+    assert run(objective, 1e-4, patience=5, max_iter=4, geometric=True, steady=True, n_updates=n_updates) is None
+
+
+def test_small_steady_data_stops_once_it_has_settled():
+    epochs = run(lambda e: 0.3 + 0.1**e, 1e-4, geometric=True, steady=True, n_updates=10)
+    assert 0.1**epochs <= SETTLED * 1e-4 < 0.1 ** (epochs - 3)
 
 
 def test_no_tol_never_stops():
