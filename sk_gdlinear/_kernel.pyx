@@ -83,6 +83,20 @@ cdef void _gather_targets(
         E += k
 
 
+cdef inline floating _dot(const floating *z, const floating *w, Py_ssize_t d) noexcept nogil:
+    """Sum of z * w, in four sums that the processor adds side by side."""
+    cdef floating s0 = 0, s1 = 0, s2 = 0, s3 = 0
+    cdef Py_ssize_t j
+    for j in range(d // 4):
+        s0 += z[4 * j] * w[4 * j]
+        s1 += z[4 * j + 1] * w[4 * j + 1]
+        s2 += z[4 * j + 2] * w[4 * j + 2]
+        s3 += z[4 * j + 3] * w[4 * j + 3]
+    for j in range(d - d % 4, d):
+        s0 += z[j] * w[j]
+    return (s0 + s1) + (s2 + s3)
+
+
 cdef void _add_forward(int rows, int d, int k, floating *Z, floating *W, floating *E) noexcept nogil:
     """E <- Z W^T + E.  BLAS reads a C-ordered array as its transpose."""
     cdef int one = 1
@@ -129,15 +143,14 @@ cdef struct Terms:
     void *change_b
 
 
-cdef inline floating _derivative(floating e, const Terms *of, Py_ssize_t j) noexcept nogil:
-    cdef floating low = (<floating*>of.low)[j], high = (<floating*>of.high)[j]
-    e += (<floating*>of.offset)[j]
+cdef inline floating _derivative(floating e, floating offset, floating low, floating high) noexcept nogil:
+    e += offset
     return low if e < low else high if e > high else e
 
 
-cdef inline double _value(floating e, floating derivative, const Terms *of, Py_ssize_t j) noexcept nogil:
-    cdef double offset = (<floating*>of.offset)[j], u = derivative - offset
-    return offset * e + u * (e - 0.5 * u)
+cdef inline double _value(floating e, floating derivative, floating offset) noexcept nogil:
+    cdef double u = derivative - offset
+    return offset * <double>e + u * (e - 0.5 * u)
 
 
 cdef double _output_gradient(
@@ -145,27 +158,33 @@ cdef double _output_gradient(
     Py_ssize_t rows, Py_ssize_t k, Py_ssize_t batch_rows, floating *grad_b,
 ) noexcept nogil:
     """E becomes G in place, (psi(E) - anchor) / n; its rows are added to grad_b; return the sum of the losses."""
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t last = order.shape[0] - 1, i, j
+    cdef floating *anchors = <floating*>of.anchor
     cdef floating *anchor
-    cdef floating n = batch_rows, s = 1, e, g
+    cdef floating n = batch_rows, s = 1, e, g, g_sum, offset, low, high
     cdef double total = 0.0
-    for i in range(start, start + rows):
-        if weight is not None:
-            s = weight[order[i]]
-        for j in range(k):
-            e = E[j]
-            g = _derivative(e, of, j)
-            total += s * _value(e, g, of, j)
+    for j in range(k):
+        offset = (<floating*>of.offset)[j]
+        low = (<floating*>of.low)[j]
+        high = (<floating*>of.high)[j]
+        g_sum = 0
+        for i in range(rows):
+            if weight is not None:
+                s = weight[order[start + i]]
+            e = E[i * k + j]
+            g = _derivative(e, offset, low, high)
+            total += s * _value(e, g, offset)
             g = g * s
-            if of.anchor != NULL:
-                anchor = <floating*>of.anchor + order[i] * k + j
-                E[j] = g - anchor[0]
+            if anchors != NULL:
+                gd_prefetch(anchors + order[min(start + i + LOOK_AHEAD, last)] * k + j)
+                anchor = anchors + order[start + i] * k + j
+                e = g - anchor[0]
                 anchor[0] = g
-                g = E[j]
+                g = e
             g = g / n
-            E[j] = g
-            grad_b[j] += g
-        E += k
+            E[i * k + j] = g
+            g_sum += g
+        grad_b[j] += g_sum
     return total
 
 
@@ -273,26 +292,63 @@ cdef void _add_drift(
 
 cdef inline void _descend(
     floating *W, floating *mean, const floating *grad, const floating *l1, const floating *l2, bint positive,
-    Py_ssize_t size, floating move, floating step, floating mix,
+    Py_ssize_t size, floating step, floating mix,
 ) noexcept nogil:
-    """W <- W - move * grad, then mean <- mean + mix * (W - mean); with a penalty, see _objective.Penalty, more."""
+    """W <- W - step * grad, then mean <- mean + mix * (W - mean); with a penalty, see _objective.Penalty, more."""
     cdef Py_ssize_t i
     cdef floating shrinkage, width, point
     if l1 != NULL:
         for i in range(size):
             shrinkage = 1 + step * l2[i]
             width = step * l1[i] / shrinkage
-            point = (W[i] - move * grad[i]) / shrinkage
+            point = (W[i] - step * grad[i]) / shrinkage
             if mean != NULL:
                 mean[i] += mix * (point - mean[i])
             W[i] = point - width if point > width else point + width if point < -width and not positive else 0
     elif mean != NULL:
         for i in range(size):
-            W[i] -= move * grad[i]
+            W[i] -= step * grad[i]
             mean[i] += mix * (W[i] - mean[i])
     else:
         for i in range(size):
-            W[i] -= move * grad[i]
+            W[i] -= step * grad[i]
+
+
+cdef inline void _descend_row(
+    floating *W, floating *mean, const floating *z, floating g, const floating *drift, floating *change,
+    Py_ssize_t size, floating step, floating mix,
+) noexcept nogil:
+    """_add_drift and _descend of the gradient g * z, in one loop."""
+    cdef floating grad
+    cdef Py_ssize_t i
+    if drift == NULL and mean == NULL:
+        for i in range(size):
+            W[i] -= step * g * z[i]
+    elif drift == NULL:
+        for i in range(size):
+            W[i] -= step * g * z[i]
+            mean[i] += mix * (W[i] - mean[i])
+    else:
+        for i in range(size):
+            grad = g * z[i]
+            change[i] += grad
+            W[i] -= step * (grad + drift[i])
+            if mean != NULL:
+                mean[i] += mix * (W[i] - mean[i])
+
+
+cdef double _row_safe_step(
+    const floating *z, floating g, double s, const floating *drift, floating grad_b, Py_ssize_t d,
+) noexcept nogil:
+    """_safe_step of a single row of weight s; grad_b is 0 without an intercept."""
+    cdef double square = <double>grad_b * grad_b, along = grad_b, grad
+    cdef Py_ssize_t j
+    for j in range(d):
+        grad = g * z[j] + (drift[j] if drift != NULL else 0)
+        square += grad * grad
+        along += grad * z[j]
+    along *= s * along
+    return square / along if isfinite(square) and isfinite(along) and along > 0.0 else 0.0
 
 
 cdef double _row_step(
@@ -300,40 +356,30 @@ cdef double _row_step(
     Maps at, const Terms *of, Py_ssize_t i, floating *W, floating *b, floating *mean, floating *mean_b,
     double step, floating mix, double ceiling, bint fit_intercept, floating *z,
 ) noexcept nogil:
-    """One update from a single row and one target, without BLAS: its calls would cost more than the row."""
-    cdef Py_ssize_t d = X.shape[1], row = order[i], row_ahead, j
-    cdef const floating *shift = <floating*>at.shift
-    cdef const floating *inv_scale = <floating*>at.inv_scale
-    cdef floating s0 = 0, s1 = 0, s2 = 0, s3 = 0, e, g, move
-    cdef double square, objective
-    row_ahead = order[min(i + LOOK_AHEAD, order.shape[0] - 1)]
+    """One update from a single row and one target, without BLAS or penalty: passes over the row are what it costs."""
+    cdef Py_ssize_t d = X.shape[1], row = order[i], row_ahead = order[min(i + LOOK_AHEAD, order.shape[0] - 1)]
+    cdef floating *anchors = <floating*>of.anchor
+    cdef floating *drift_b = <floating*>of.drift_b
+    cdef floating s = 1 if weight is None else weight[row], e, g, offset = (<floating*>of.offset)[0], grad_b, unit = 1
+    cdef double objective
     gd_prefetch(&Y[row_ahead, 0])
-    _condition_row(&X[row, 0], &X[row_ahead, 0], shift, inv_scale, d, z)
-    for j in range(d // 4):     # four sums, for the processor to add side by side
-        s0 += z[4 * j] * W[4 * j]
-        s1 += z[4 * j + 1] * W[4 * j + 1]
-        s2 += z[4 * j + 2] * W[4 * j + 2]
-        s3 += z[4 * j + 3] * W[4 * j + 3]
-    for j in range(d - d % 4, d):
-        s0 += z[j] * W[j]
+    _condition_row(&X[row, 0], &X[row_ahead, 0], <floating*>at.shift, <floating*>at.inv_scale, d, z)
     e = b[0] - (Y[row, 0] - (<floating*>at.target_shift)[0]) * (<floating*>at.target_inv_scale)[0]
-    e += (s0 + s1) + (s2 + s3)
-    g = _derivative(e, of, 0)
-    objective = _value(e, g, of, 0)
-    if weight is not None:
-        g = g * weight[row]
-        objective *= weight[row]
+    e += _dot(z, W, d)
+    g = _derivative(e, offset, (<floating*>of.low)[0], (<floating*>of.high)[0])
+    objective = s * _value(e, g, offset)
+    g = g * s
+    if anchors != NULL:
+        gd_prefetch(anchors + row_ahead)
+        e = g - anchors[row]
+        anchors[row] = g
+        g = e
     if not objective <= ceiling:
-        square = 1.0 if fit_intercept else 0.0
-        for j in range(d):
-            square += <double>z[j] * z[j]
-        square *= 1.0 if weight is None else weight[row]
-        step = min(step, 1.0 / square) if isfinite(objective) and square > 0.0 else 0.0
-    move = <floating>step * g
-    _descend(W, mean, z, <floating*>of.l1, <floating*>of.l2, of.positive, d, move, <floating>step, mix)
+        grad_b = 0 if not fit_intercept else g + drift_b[0] if drift_b != NULL else g
+        step = min(step, _row_safe_step(z, g, s, <floating*>of.drift_W, grad_b, d))
+    _descend_row(W, mean, z, g, <floating*>of.drift_W, <floating*>of.change_W, d, <floating>step, mix)
     if fit_intercept:
-        g = 1
-        _descend(b, mean_b, &g, <floating*>NULL, <floating*>NULL, False, 1, move, <floating>step, mix)
+        _descend_row(b, mean_b, &unit, g, drift_b, <floating*>of.change_b, 1, <floating>step, mix)
     return objective
 
 
@@ -362,7 +408,7 @@ def run_epoch(
     cdef floating *mean_b0 = &mean_b[0] if average else NULL
     cdef floating *grad = <floating*>work.grad
     cdef floating *grad_b = <floating*>work.grad_b
-    cdef floating move
+    cdef floating descent, mixture
     cdef double objective, step, mix, total = 0.0
     at.shift = <void*>&shift[0]
     at.inv_scale = <void*>&inv_scale[0]
@@ -387,7 +433,7 @@ def run_epoch(
             stop = min(start + batch_size, n)
             step = steps[batch]
             mix = mixing[batch] if average else 0.0
-            if stop - start == 1 and k == 1 and of.anchor == NULL:
+            if stop - start == 1 and k == 1 and of.l1 == NULL:
                 objective = _row_step(
                     X, Y, order, weight, at, &of, start, W0, b0, mean0, mean_b0, step, <floating>mix, ceiling,
                     fit_intercept, <floating*>work.Z,
@@ -400,14 +446,10 @@ def run_epoch(
                         _add_drift(grad_b, <floating*>of.drift_b, <floating*>of.change_b, k, stop - start)
                 if not objective <= ceiling:
                     step = min(step, _safe_step(X, order, weight, at, start, stop, tile, k, fit_intercept, work))
-                move = <floating>step
-                _descend(
-                    W0, mean0, grad, <floating*>of.l1, <floating*>of.l2, positive, k * d, move, move, <floating>mix,
-                )
+                descent, mixture = <floating>step, <floating>mix
+                _descend(W0, mean0, grad, <floating*>of.l1, <floating*>of.l2, positive, k * d, descent, mixture)
                 if fit_intercept:
-                    _descend(
-                        b0, mean_b0, grad_b, <floating*>NULL, <floating*>NULL, False, k, move, move, <floating>mix,
-                    )
+                    _descend(b0, mean_b0, grad_b, <floating*>NULL, <floating*>NULL, False, k, descent, mixture)
             total += objective * (stop - start)
     return total
 
