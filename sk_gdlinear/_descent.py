@@ -23,7 +23,7 @@ from ._objective import (
     smoothing_width,
 )
 from ._reduction import Reduction
-from ._rows import SEGMENT_ROWS, Data, shuffled
+from ._rows import SEGMENT_ROWS, Data
 from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR, SCHEDULES, automatic_step, averaging_weight
 from ._stopping import StoppingRule
 
@@ -244,9 +244,8 @@ class Descent:
         it, data = self.iterate, self.data
         if self.reduction.anchor is not None or (self.step is None and it.lagging):
             it.restart_average()
-        order = None if rng is None else shuffled(data, rng)
         total = 0.0
-        for rows in data.segments(order, self.batch_size * max(1, SEGMENT_ROWS // self.batch_size)):
+        for rows in data.segments(rng, self.batch_size * max(1, SEGMENT_ROWS // self.batch_size)):
             steps = self.steps(len(rows))
             mixing = averaging_weight(it.n_averaged + np.arange(1.0, len(steps) + 1.0))
             total += self.visit(rows, steps, mixing, self.batch_size)

@@ -11,6 +11,7 @@ SEGMENT_ROWS = 1 << 16
 FULL_SHUFFLE_ROWS = 1 << 15
 RUN_ROWS = 16  # a power of two
 WINDOW_RUNS = 64
+STRETCH_RUNS = SEGMENT_ROWS // RUN_ROWS
 
 
 class Data(NamedTuple):
@@ -29,16 +30,10 @@ class Data(NamedTuple):
         """Rows that count."""
         return self.X.shape[0] if self.index is None else len(self.index)
 
-    def segments(self, order=None, rows=SEGMENT_ROWS):
-        """Yield row numbers as the engines take them, piece by piece: of ``order``, or all in their own order."""
-        for start in range(0, self.n_rows, rows):
-            stop = min(start + rows, self.n_rows)
-            if order is not None:
-                yield order[start:stop].astype(np.intp)
-            elif self.index is not None:
-                yield self.index[start:stop].astype(np.intp)
-            else:
-                yield np.arange(start, stop, dtype=np.intp)
+    def segments(self, rng=None, rows=SEGMENT_ROWS):
+        """Yield row numbers as the engines take them, ``rows`` at a time: in a new random order, or in their own."""
+        for places in cut(in_order(self.n_rows) if rng is None else shuffled(self.n_rows, rng), rows):
+            yield places if self.index is None else self.index[places]
 
     def sample(self, most):
         """Return at most so many of the row numbers, evenly spaced."""
@@ -51,36 +46,46 @@ def evenly_spaced(n, most):
     return np.arange(n, dtype=np.intp) if n <= most else np.linspace(0, n - 1, most).astype(np.intp)
 
 
-def shuffled(data, rng):
-    """Row numbers in a new random order, each exactly once.
+def in_order(n):
+    """Yield the numbers 0 to ``n - 1``, a stretch at a time."""
+    for start in range(0, n, SEGMENT_ROWS):
+        yield np.arange(start, min(start + SEGMENT_ROWS, n), dtype=np.intp)
 
-    Long data is shuffled by runs of consecutive rows, so that gathering batches reads memory in long stretches: runs
+
+def shuffled(n, rng):
+    """Yield the numbers 0 to ``n - 1`` in a new random order, a stretch at a time.
+
+    Many rows are shuffled by runs of consecutive ones, so that gathering batches reads memory in long stretches: runs
     are permuted, each is turned by a random amount, and the runs of a window are dealt out row by row.  Neighbours in
     the order, hence the rows of a batch, then come from different random runs, as good as independent.
     """
-    n = data.n_rows
-    order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
     if n <= FULL_SHUFFLE_ROWS:
-        rng.shuffle(order)
-    else:
-        n_runs, left = divmod(n, RUN_ROWS)
-        first = int(rng.integers(left + 1))
-        dealt, rest = order[: n - left], order[n - left :]
-        rest[...] = np.append(rest[: left - first] + first, np.arange(first)) if first else rest
-        rng.shuffle(rest)
-        _deal(dealt, first, n_runs, rng)
-    return order if data.index is None else data.index[order]
-
-
-def _deal(order, first, n_runs, rng):
-    """Fill ``order`` with the rows of the runs from row ``first`` on."""
-    runs = np.arange(first, first + n_runs * RUN_ROWS, RUN_ROWS, dtype=order.dtype)
-    rng.shuffle(runs)
+        yield rng.permutation(n)
+        return
+    n_runs, left = divmod(n, RUN_ROWS)
+    first = int(rng.integers(left + 1))  # the rows in no run: before the first, behind the last
+    rest = np.append(np.arange(first), np.arange(first + n_runs * RUN_ROWS, n))
+    runs = np.arange(first, first + n_runs * RUN_ROWS, RUN_ROWS, dtype=np.int32 if n < 2**31 else np.int64)
+    for part in (rest, runs):
+        rng.shuffle(part)
     turns = rng.integers(0, RUN_ROWS, n_runs, dtype=np.uint8)
     place = np.arange(RUN_ROWS, dtype=np.uint8)[:, None]
-    whole = n_runs // WINDOW_RUNS * WINDOW_RUNS
-    for part, width in ((slice(0, whole), WINDOW_RUNS), (slice(whole, n_runs), n_runs - whole)):
-        if width:
-            run, turn = (a[part].reshape(-1, 1, width) for a in (runs, turns))
-            window = order[part.start * RUN_ROWS : part.stop * RUN_ROWS].reshape(-1, RUN_ROWS, width)
-            np.add(run, (turn + place) & (RUN_ROWS - 1), out=window)
+    for start in range(0, n_runs, STRETCH_RUNS):
+        stop = min(start + STRETCH_RUNS, n_runs)
+        width = WINDOW_RUNS if (stop - start) % WINDOW_RUNS == 0 else stop - start
+        run, turn = (a[start:stop].reshape(-1, 1, width) for a in (runs, turns))
+        yield np.add(run, (turn + place) & (RUN_ROWS - 1), dtype=np.intp).ravel()
+    yield rest
+
+
+def cut(stretches, rows):
+    """Cut stretches of numbers, one after the other, into pieces of ``rows``, the last one shorter."""
+    rest = np.empty(0, dtype=np.intp)
+    for stretch in stretches:
+        rest = np.append(rest, stretch) if len(rest) else stretch
+        whole = len(rest) // rows * rows
+        for start in range(0, whole, rows):
+            yield rest[start : start + rows]
+        rest = rest[whole:]
+    if len(rest):
+        yield rest
