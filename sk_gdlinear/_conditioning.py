@@ -173,6 +173,15 @@ class Conditioning(NamedTuple):
         return W.astype(self.shift.dtype, order="C"), b.astype(self.shift.dtype)
 
 
+def median(A, weight):
+    """Weighted median of each column: the smallest value that half of the weight does not exceed."""
+    place = np.argsort(A, axis=0)
+    share = np.ones(A.shape) if weight is None else weight.astype(np.float64)[place]
+    share = np.cumsum(share, axis=0) / share.sum(axis=0)
+    middle = (share < 0.5 - 1e-9).sum(axis=0)  # the slack for rounding: weights must equal repeated rows
+    return np.take_along_axis(A, np.take_along_axis(place, middle[None], axis=0), axis=0)[0]
+
+
 def _inverse(scale, dtype, where_zero):
     """``1 / scale``, and ``where_zero`` where that does not exist in ``dtype``."""
     smallest = 1.0 / float(np.finfo(dtype).max)

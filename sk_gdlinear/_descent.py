@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._conditioning import Conditioning, safe_step
+from ._conditioning import Conditioning, median, safe_step
 from ._engine import kernel
 from ._objective import (
     Loss,
@@ -296,8 +296,9 @@ class Descent:
         """Objective of the best constant prediction; of other losses than squared error, without regard to outliers."""
         if self.loss.is_squared_error:
             return self.null_objective
-        targets = self.conditioning.targets(self.data.Y[self.data.sample(SAMPLE_ROWS)])
-        deviation = np.median(np.abs(targets - np.median(targets, axis=0)), axis=0)
+        rows = self.data.sample(SAMPLE_ROWS)
+        targets, weight = self.conditioning.targets(self.data.Y[rows]), self._weight(rows)
+        deviation = median(np.abs(targets - median(targets, weight)), weight)
         spread = self.target_spread * self.conditioning.target_inv_scale
         return float(self.loss.largest(np.where(deviation > 0.0, deviation, spread)).sum())
 
@@ -345,6 +346,9 @@ class Descent:
         self.finish(objective, every)
         return epoch, reason
 
+    def _weight(self, rows):
+        return None if self.data.weight is None else self.data.weight[rows]
+
     def sharpen(self, share):
         """Smooth a kink of the loss over a fixed part of the errors' scale, taken in with weight ``share``.
 
@@ -354,7 +358,7 @@ class Descent:
             return False
         X, Y, rows = self.data.X, self.data.Y, self.data.sample(SAMPLE_ROWS)
         E = error(forward(self.conditioning.rows(X[rows]), *self.answer), self.conditioning.targets(Y[rows]))
-        error_size = np.median(np.abs(E), axis=0) / self.conditioning.target_inv_scale
+        error_size = median(np.abs(E), self._weight(rows)) / self.conditioning.target_inv_scale
         width = smoothing_width(self.loss, error_size, self.target_spread)
         self.smoothing = self.smoothing + share * (width - self.smoothing)
         slope, loss, penalty = self.terms(self.smoothing)

@@ -9,6 +9,7 @@ from sk_gdlinear._conditioning import (
     Moments,
     curvature,
     max_eigenvalue,
+    median,
     safe_step,
     weighted_rows,
 )
@@ -147,3 +148,11 @@ def test_safe_step_minimises_the_batch_objective_along_the_gradient(weighted):
 def test_safe_step_of_numbers_out_of_range_is_zero():
     with np.errstate(over="ignore"):
         assert safe_step(np.full((2, 1), 1e200), np.full((1, 1), 1e200), np.zeros(1), None) == 0.0
+
+
+def test_weighted_median_is_that_of_repeated_rows():
+    rng = np.random.default_rng(0)
+    A, weight = rng.normal(size=(31, 3)), rng.integers(0, 4, 31)
+    repeated = np.repeat(A, weight, axis=0)
+    np.testing.assert_array_equal(median(A, weight / weight.mean()), median(repeated, None))
+    np.testing.assert_array_equal(median(A, None), np.median(A, axis=0))

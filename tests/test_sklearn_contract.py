@@ -29,6 +29,12 @@ VARIANTS = [
     {"fit_intercept": False},
     {"schedule": "adaptive"},
     {"warm_start": True},
+    {"loss": "huber"},
+    {"loss": "quantile", "quantile": 0.8},
+    {"penalty": "l2"},
+    {"penalty": "l1"},
+    {"penalty": "elasticnet", "loss": "huber"},
+    {"positive": True},
 ]
 
 ATTRIBUTES = [
