@@ -60,11 +60,12 @@ class Iterate:
 
     W: np.ndarray  # (k, d)
     b: np.ndarray  # (k,)
-    mean_W: np.ndarray | None
+    mean_W: np.ndarray | None  # of the weights before their proximal steps
     mean_b: np.ndarray | None
     t: int = 0  # updates made
     n_averaged: int = 0  # updates in the average
     advantage: float = 0.0  # smoothed relative advantage of the average over the weights on the way
+    mean_step: float = 0.0  # with a penalty: the step sizes in the average, averaged alike
 
     @property
     def lagging(self):
@@ -84,7 +85,14 @@ class Iterate:
     def restart_average(self):
         """Forget the average and start a new one at the newest weights."""
         self.mean_W[...], self.mean_b[...], self.n_averaged = self.W, self.b, 0
-        self.advantage = 0.0
+        self.advantage = self.mean_step = 0.0
+
+    def average(self, steps, mixing):
+        """Take updates of sizes ``steps``, mixed into the average with weights ``mixing``, into the mean step."""
+        self.mean_step += mixing[0] * (steps[0] - self.mean_step)
+        if (steps != self.mean_step).any():
+            for step, mix in zip(steps[1:].tolist(), mixing[1:].tolist(), strict=True):
+                self.mean_step += mix * (step - self.mean_step)
 
     def compare(self, on_the_way, objective, share):
         """Take in the objective of the weights on the way and of their average, smoothed with weight ``share``."""
@@ -118,7 +126,7 @@ def run_epoch(
     W, b : ndarray of shape (k, d) and (k,)
         The iterate, updated in place.
     mean_W, mean_b : ndarray or None
-        Its running average before ``Penalty.threshold``, updated in place.
+        Its running average before the proximal step, updated in place.
     steps, mixing : ndarray of shape (n_batches,)
         Step size of each update, and the weight of its result in the average.
     batch_size : int
@@ -151,8 +159,8 @@ def run_epoch(
         step = float(steps[i])
         if not objective <= ceiling:
             step = min(step, safe_step(Z, grad_W, grad_b, s))
-        point = penalty.shrink(W - step * grad_W, step)
-        W[...] = penalty.threshold(point, step)
+        point = W - step * grad_W
+        W[...] = penalty.proximal(point, step)
         b -= step * grad_b
         if mean_W is not None:
             mix = float(mixing[i])
@@ -249,6 +257,8 @@ class Descent:
             steps = self.steps(len(rows))
             mixing = averaging_weight(it.n_averaged + np.arange(1.0, len(steps) + 1.0))
             total += self.visit(rows, steps, mixing, self.batch_size)
+            if self.penalty.l1 is not None:
+                it.average(steps, mixing)
             it.t += len(steps)
             it.n_averaged += len(steps)
             if not (np.isfinite(total) and np.isfinite(it.W).all()):
@@ -282,7 +292,7 @@ class Descent:
     def answer(self):
         """The weights to report."""
         W, b = self.iterate.centre
-        return W if self.iterate.mean_W is None else self.penalty.threshold(W, self.current_step), b
+        return W if self.iterate.mean_W is None else self.penalty.proximal(W, self.iterate.mean_step), b
 
     def objective(self, every=1):
         """Objective of the reported weights: in conditioned units, and in the user's."""
@@ -332,7 +342,7 @@ class Descent:
             if self.sharpen(1.0):
                 objective = self.objective(every)[0]
                 rule.scale, rule.quiet = self.objective_scale(), 0
-            elif self.reduction.anchor is not None and objective - before > OVERSHOT * before:
+            elif self.reduction.anchor is not None and objective - before > OVERSHOT * abs(before):
                 self.step_factor *= 0.5
                 rule.quiet = 0
             elif rule.update(epoch, before, objective, self.iterate.t):

@@ -296,15 +296,15 @@ cdef inline void _descend(
 ) noexcept nogil:
     """W <- W - step * grad, then mean <- mean + mix * (W - mean); with a penalty, see _objective.Penalty, more."""
     cdef Py_ssize_t i
-    cdef floating shrinkage, width, point
+    cdef floating width, point
     if l1 != NULL:
         for i in range(size):
-            shrinkage = 1 + step * l2[i]
-            width = step * l1[i] / shrinkage
-            point = (W[i] - step * grad[i]) / shrinkage
+            width = step * l1[i]
+            point = W[i] - step * grad[i]
             if mean != NULL:
                 mean[i] += mix * (point - mean[i])
-            W[i] = point - width if point > width else point + width if point < -width and not positive else 0
+            point = point - width if point > width else point + width if point < -width and not positive else 0
+            W[i] = point / (1 + step * l2[i])
     elif mean != NULL:
         for i in range(size):
             W[i] -= step * grad[i]

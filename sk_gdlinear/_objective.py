@@ -122,11 +122,6 @@ class Penalty(NamedTuple):
     l2: np.ndarray | None  # (k, d)
     positive: bool
 
-    @property
-    def is_smooth(self):
-        """Whether it has no kink: then the answer has no exact zeros, and any average of answers is one."""
-        return not self.positive and (self.l1 is None or not self.l1.any())
-
     def value(self, W):
         """Return the penalty per target, shape (k,)."""
         if self.l1 is None:
@@ -134,21 +129,18 @@ class Penalty(NamedTuple):
         W = W.astype(np.float64, copy=False)
         return (self.l1 * np.abs(W) + 0.5 * self.l2 * W**2).sum(axis=1)
 
-    def shrink(self, W, step):
-        """Return the smooth part of the proximal step: ``W / (1 + step * l2)``."""
-        return W if self.l1 is None else W / (1.0 + step * self.l2)
+    def proximal(self, W, step):
+        """Return ``w`` that minimises ``|w - W|^2 / (2 step) + penalty(w)``: ``soft(W, step l1) / (1 + step l2)``.
 
-    def threshold(self, W, step):
-        """Return the rest of it, towards 0 by ``step * l1 / (1 + step * l2)`` and not past it, after ``shrink``.
-
-        The two together minimise ``|w - W|^2 / (2 step) + penalty(w)``.  They are two as the mean of shrunk weights,
-        thresholded when it is reported, has the zeros that the mean of thresholded ones would smear: L. Xiao, "Dual
-        Averaging Methods for Regularized Stochastic Learning and Online Optimization", JMLR 11, 2010.
+        What is averaged is ``W`` before this step, together with the steps, and the answer is the proximal step from
+        the average: it has the zeros that an average of answers would smear (L. Xiao, "Dual Averaging Methods for
+        Regularized Stochastic Learning and Online Optimization", JMLR 11, 2010), and where descent has converged it is
+        the optimum whatever the steps were.
         """
-        if self.is_smooth:
+        if self.l1 is None:
             return W
-        width = step * self.l1 / (1.0 + step * self.l2)
-        W = W - np.clip(W, -width, width)
+        width = step * self.l1
+        W = (W - np.clip(W, -width, width)) / (1.0 + step * self.l2)
         return np.maximum(W, 0.0) if self.positive else W
 
 

@@ -214,7 +214,9 @@ def carry_on(iterate, before):
             return conditioning.from_user(coef * keep, intercept + (coef * (1.0 - keep)) @ before.shift)
 
         means = (None, None) if iterate.mean_W is None else move(iterate.mean_W, iterate.mean_b)
-        return Iterate(*move(iterate.W, iterate.b), *means, iterate.t, iterate.n_averaged, iterate.advantage)
+        return Iterate(
+            *move(iterate.W, iterate.b), *means, iterate.t, iterate.n_averaged, iterate.advantage, iterate.mean_step
+        )
 
     return place
 

@@ -122,7 +122,7 @@ def test_proximal_step_minimises_its_objective_on_a_grid(step, positive):
     l1, l2 = np.array([[0.0, 0.7, 0.0, 1.3, 0.5]]), np.array([[0.0, 0.0, 2.0, 0.4, 1.0]])
     penalty = Penalty(l1, l2, positive)
     V = np.array([[1.2, -1.1, 0.8, 2.0, 0.04]])
-    W = penalty.threshold(penalty.shrink(V, step), step)
+    W = penalty.proximal(V, step)
     grid = np.linspace(0.0 if positive else -3.0, 3.0, 60_001 if positive else 120_001)[:, None]
     values = (grid - V) ** 2 / (2 * step) + l1 * np.abs(grid) + 0.5 * l2 * grid**2
     np.testing.assert_allclose(W[0], grid[values.argmin(axis=0), 0], atol=1e-4)
