@@ -44,6 +44,9 @@ OVERSHOT = 1e-4
 LAG = 0.02
 COMPARED_ROWS = 1024
 
+# Size of the median's errors over the width on which their kink is smoothed.
+ERRORS_SMOOTHED = 8.0
+
 # Rows whose errors show how far to smooth a kink of the loss.
 SAMPLE_ROWS = 1 << 14
 
@@ -303,9 +306,15 @@ class Descent:
             return float(conditioned.sum()), float((conditioned * self.slope * unit**2).sum())
 
     def objective_scale(self):
-        """Objective of the best constant prediction; of other losses than squared error, without regard to outliers."""
+        """Return the objective of the best constant prediction, against which gains are judged.
+
+        For losses other than the squared error it leaves outliers out.  With a kink it is the objective of errors of
+        the present size instead: how many of them lie on either side is to be right even where they are small.
+        """
         if self.loss.is_squared_error:
             return self.null_objective
+        if self.terms is not None:
+            return float(self.loss.largest(ERRORS_SMOOTHED * self.smoothing * self.conditioning.target_inv_scale).sum())
         rows = self.data.sample(SAMPLE_ROWS)
         targets, weight = self.conditioning.targets(self.data.Y[rows]), self._weight(rows)
         deviation = median(np.abs(targets - median(targets, weight)), weight)

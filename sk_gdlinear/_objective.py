@@ -30,7 +30,7 @@ import numpy as np
 
 # A kink is smoothed over this part of the size of the errors, and never over less than this part of the targets'.
 SMOOTHING = 0.25
-LEAST_SMOOTHING = 1e-4
+LEAST_SMOOTHING = 1e-5
 
 
 class Loss(NamedTuple):

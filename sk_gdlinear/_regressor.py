@@ -51,10 +51,10 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     the data.  With ``precondition=False, average=False`` and a number for ``learning_rate`` it is plain gradient
     descent, update for update that of ``torch.nn.Linear`` with half of ``MSELoss`` under ``torch.optim.SGD``.
 
-    With a penalty, ``positive`` or another loss than the squared error, ``fit`` replaces averaging by variance
-    reduction [4]_: it keeps each row's derivative from its last visit and corrects every batch by what it knows of all
-    the others. The descent then converges geometrically to the exact optimum, with exact zeros, at the price of one
-    number per row and target.
+    After its first epoch ``fit`` also reduces the variance of the gradient [4]_, with any loss and penalty: it keeps
+    each row's derivative from its last visit and corrects every batch by what it knows of all the others. The descent
+    then converges geometrically to the exact optimum, with exact zeros where the penalty has a kink, at the price of
+    one number per row and target.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     average : bool, default=True
         Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
         the average starts anew when it does worse than the iterates on the way.  Ignored by ``fit`` where one batch
-        holds all rows: there is no noise to average.  With the automatic step ``fit`` reduces the variance instead
-        where there is a penalty or another loss than the squared error; if False, it does neither.
+        holds all rows: there is no noise to average.  With the automatic step ``fit`` reduces the variance besides; if
+        False, it does neither.
     max_iter : int, default=1000
         Epochs at most.
     tol : float or None, default=1e-4

@@ -17,14 +17,14 @@ from sk_gdlinear import GDLinearRegressor
 
 @pytest.fixture
 def contaminated(rng):
-    """Raw rows of which a tenth have a target off by 100 to 200 standard deviations; and the true coefficients."""
+    """Raw rows, of which a tenth have targets off by 1000 times the noise and more; and the true coefficients."""
     n, d = 5_000, 6
     scale = np.geomspace(1e-3, 1e3, d)
     coef = rng.uniform(0.5, 2.0, d) * rng.choice([-1.0, 1.0], d) / scale
     X = (rng.normal(size=(n, d)) + 2.0) * scale
     y = X @ coef + 0.5 * rng.normal(size=n) + 3.0
     wrong = rng.random(n) < 0.1
-    y[wrong] += rng.uniform(100.0, 200.0, wrong.sum()) * np.sign(X[wrong, 0] / scale[0] - 2.0)
+    y[wrong] += rng.uniform(500.0, 1000.0, wrong.sum()) * rng.choice([-1.0, 1.0], wrong.sum())
     return X, y, coef
 
 

@@ -62,6 +62,36 @@ def test_fit_is_finite_and_no_worse_than_the_mean(problem):
     assert (error / spread).sum() <= (variance / spread).sum() * (1 + 1e-6) + 100 * (rounding / spread).sum()
 
 
+SETTINGS = st.fixed_dictionaries(
+    {
+        "loss": st.sampled_from(["squared_error", "huber", "quantile"]),
+        "epsilon": st.sampled_from([1e-3, 1.35, 1e6]),
+        "quantile": st.sampled_from([0.02, 0.5, 0.9]),
+        "penalty": st.sampled_from([None, "l2", "l1", "elasticnet"]),
+        "alpha": st.sampled_from([0.0, 1e-6, 1.0, 1e6, 1e300]),
+        "positive": st.booleans(),
+        "precondition": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(problems(), SETTINGS)
+def test_any_loss_and_penalty_is_finite_and_its_objective_no_worse_than_the_mean_s(problem, params):
+    X, y, weight, batch_size = problem
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        settings = dict(batch_size=batch_size, max_iter=30, random_state=0)
+        model = GDLinearRegressor(**params, **settings).fit(X, y, weight)
+        assert_finite(model, X)
+        assert (model.coef_ >= 0.0).all() or not params["positive"]
+        model.partial_fit(X, y, weight)
+        assert_finite(model, X)
+    if params["loss"] == "squared_error" and params["precondition"] and y.ndim == 1 and X.dtype == np.float64:
+        at_mean = np.average((y - np.average(y, weights=weight)) ** 2, weights=weight) / 2
+        assert model.loss_curve_[-2] <= at_mean * (1 + 1e-6) + 1e-12 * (y**2).sum()
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(problems(), min_size=1, max_size=4), st.data())
 def test_any_sequence_of_partial_fits_stays_finite(chunks, data):
