@@ -383,7 +383,6 @@ class Descent:
         slope, loss, penalty = self.terms(self.smoothing)
         if (slope < 1.2 * self.slope).all():
             return False
-        self.reduction.rescale(self.slope / slope)
         self.slope, self.loss, self.penalty = slope, loss, penalty
         self.null_objective = float(loss.largest(self.target_spread * self.conditioning.target_inv_scale).sum())
         return True

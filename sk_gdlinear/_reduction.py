@@ -35,13 +35,6 @@ class Reduction(NamedTuple):
         (n, d), k, dtype = data.X.shape, data.Y.shape[1], data.X.dtype
         return cls(*(np.zeros(shape, dtype) for shape in ((n, k), (k, d), k, (k, d), k)))
 
-    def rescale(self, factor):
-        """Multiply all gradients known by ``factor``, one per target."""
-        if self.anchor is not None:
-            self.anchor[...] *= factor
-            self.drift_W[...] *= factor[:, None]
-            self.drift_b[...] *= factor
-
     def renew(self, n_rows):
         """Take in the changes of an epoch over ``n_rows`` rows."""
         if self.anchor is not None:
