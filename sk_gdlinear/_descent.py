@@ -53,6 +53,7 @@ SAMPLE_ROWS = 1 << 14
 # Rows whose objective is computed at once, in cache; and between epochs on data of more numbers than this, only those
 # of every fourth such block: what is watched is a difference over the same rows, and that needs no more.
 OBJECTIVE_ROWS = 2048
+OBJECTIVE_NUMBERS = 1 << 17
 WATCH_ALL = 1 << 18
 WATCH_EVERY = 4
 
@@ -180,13 +181,15 @@ def mean_loss(data, conditioning, loss, W, b, every=1):
     coef, intercept = (W, b) if centre else conditioning.to_user(W, b)
     unit = 1.0 if centre else conditioning.target_inv_scale
     totals, total_weight = np.zeros(len(b)), 0.0
-    for start in range(0, data.n_rows, every * OBJECTIVE_ROWS):
-        rows = slice(start, start + OBJECTIVE_ROWS)
+    block = max(OBJECTIVE_ROWS, OBJECTIVE_NUMBERS // data.X.shape[1])
+    for start in range(0, data.n_rows, every * block):
+        rows = slice(start, start + block)
         rows = rows if data.index is None else data.index[rows]
         X, Y = data.X[rows], data.Y[rows]
         if centre:
             X, Y = conditioning.rows(X), conditioning.targets(Y)
-        E = error(forward(X, coef, intercept), Y) * unit
+        E = error(forward(X, coef, intercept), Y)
+        E *= unit
         weight = None if data.weight is None else data.weight[rows]
         totals += batch_loss(E, loss, weight) * len(E)
         total_weight += len(E) if weight is None else float(weight.sum(dtype=np.float64))

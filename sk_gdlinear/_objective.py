@@ -146,7 +146,9 @@ class Penalty(NamedTuple):
 
 def forward(X, W, b):
     """Prediction ``X W^T + b``, shape (n, k)."""
-    return X @ W.T + b
+    prediction = X @ W.T
+    prediction += b
+    return prediction
 
 
 def error(prediction, Y):
