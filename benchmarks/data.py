@@ -20,6 +20,12 @@ def _from_r(package, name, target):
     return np.array(features, dtype=np.float64, order="C"), np.array(frame[target], dtype=np.float64)
 
 
+def shuffled_rows(X, y, seed=0):
+    """Return the rows in one random order."""
+    order = np.random.default_rng(seed).permutation(len(X))
+    return X[order], y[order]
+
+
 def diamonds():
     """Price of 53,940 diamonds: 6 measurements and 17 category columns (cut, color, clarity)."""
     return _from_r("ggplot2", "diamonds", "price")

@@ -46,22 +46,27 @@ def _data(n, d, dtype):
     return X, y
 
 
+def peak_extra(call):
+    """Bytes of the peak during `call` above the size before it, in this process."""
+    _reset_peak()
+    before = _status_bytes("VmRSS") or _peak_bytes()
+    call()
+    return max(_peak_bytes() - before, 0)
+
+
+def in_child(*command):
+    """Integer that a Python script prints, run in a fresh process."""
+    arguments = [sys.executable, "-W", "ignore", *map(str, command)]
+    return int(subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
 def extra_bytes(n, d, dtype):
-    """Peak above the size before `fit`, in this process, after a small fit has loaded all code."""
+    """Peak extra memory of a fit, after a small one has loaded all code."""
     from sk_gdlinear import GDLinearRegressor
 
     GDLinearRegressor(max_iter=2, tol=None, random_state=0).fit(*_data(1000, d, dtype))
     X, y = _data(n, d, dtype)
-    _reset_peak()
-    before = _status_bytes("VmRSS") or _peak_bytes()
-    GDLinearRegressor(random_state=0).fit(X, y)
-    return max(_peak_bytes() - before, 0)
-
-
-def measure(n, d, dtype):
-    """`extra_bytes` of a fresh process."""
-    command = [sys.executable, "-W", "ignore", __file__, str(n), str(d), dtype]
-    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return peak_extra(lambda: GDLinearRegressor(random_state=0).fit(X, y))
 
 
 def rows(shapes):
@@ -69,7 +74,7 @@ def rows(shapes):
     result = []
     for n, d in shapes:
         for dtype in ("float64", "float32"):
-            size, extra = n * d * np.dtype(dtype).itemsize, measure(n, d, dtype)
+            size, extra = n * d * np.dtype(dtype).itemsize, in_child(__file__, n, d, dtype)
             result.append(
                 {
                     "rows × columns": f"{n:,} × {d:,}",

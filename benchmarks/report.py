@@ -33,21 +33,21 @@ def _own_version():
     return f"{number} ({'compiled kernel' if kernel else 'array engine only'})"
 
 
-def environment():
-    """Machine, versions and threads of this run."""
+def environment(*packages):
+    """Machine, versions (also of `packages`) and threads of this run."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "BLAS threads": os.environ.get("OPENBLAS_NUM_THREADS", "not set"),
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **{name: version(name) for name in (*PACKAGES, *packages)},
         "sk_gdlinear": _own_version(),
     }
 
 
-def heading(title):
+def heading(title, *packages):
     """Title and environment as markdown."""
-    pairs = ", ".join(f"{name} {value}" for name, value in environment().items())
+    pairs = ", ".join(f"{name} {value}" for name, value in environment(*packages).items())
     return f"# {title}\n\n{pairs}\n"
 
 

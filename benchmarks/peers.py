@@ -1,0 +1,203 @@
+"""Time, accuracy and memory beside other libraries: how soon each comes near exact least squares on raw data.
+
+``python benchmarks/peers.py`` prints markdown tables, writes ``benchmarks/peers.json`` and draws it as
+``benchmarks/peers.png``; ``--quick`` takes one small data set and scikit-learn alone, and writes nothing.
+How each peer is run stands in ``peer_models.py``.
+
+The gap is R² of exact least squares minus R², on the training rows; "within" is a gap of at most 0.001.  Training
+is timed checkpoint by checkpoint, without what R² costs, until the gap is below 0.00001 or the seconds are spent.  All
+run in turn in one process, on one BLAS thread; times are medians, ratios are taken run by run.  Peak extra memory is
+that of one fit with default parameters, or of the first epoch, in a process of its own.
+"""
+
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import data
+import memory
+import peers_plot
+from accuracy import LOADERS, exact_r2
+from peer_models import OURS, PEERS
+from peers_tables import WITHIN, print_tables
+from report import heading, write_json
+
+LOADERS = LOADERS | {
+    "diamonds": lambda: data.shuffled_rows(*data.diamonds()),  # they come nearly sorted, and not all peers shuffle
+    "small": lambda: data.gaussian(5_000, 20),
+}
+DATA_SETS = ("diamonds", "gaussian", "correlated", "mixed scales", "tall", "wide")
+QUICK = ("small",)
+ENOUGH = 1e-5  # a gap at which nobody needs more
+WARM_UP_ROWS = 1_000
+
+
+class Truth:
+    """The target and the R² of exact least squares."""
+
+    def __init__(self, X, y):
+        self.y, self.variance, self.r2 = y, y.var(), exact_r2(X, y)
+
+    def gap(self, prediction):
+        """R² missing to that of exact least squares."""
+        return float(self.r2 - 1.0 + np.mean((self.y - prediction) ** 2) / self.variance)
+
+
+def trace(peer, prepared, truth, rate, seconds, n_checkpoints=None):
+    """Epochs, seconds since the start and gaps at the checkpoints of one training."""
+    points, spent = [], 0.0
+    checkpoints = peer.checkpoints(prepared, rate)
+    while not points or len(points) != n_checkpoints:
+        start = time.perf_counter()
+        try:
+            epochs, predict = next(checkpoints)
+        except StopIteration:  # a solver without epochs
+            break
+        except ValueError:  # SGDRegressor has overflowed
+            points.append((len(points) + 1, spent + time.perf_counter() - start, np.inf))
+            break
+        lap = time.perf_counter() - start
+        spent = lap if peer.restarts else spent + lap
+        gap = truth.gap(predict())
+        points.append((epochs, spent, gap))
+        if n_checkpoints is None and (gap <= ENOUGH or spent >= seconds):
+            break
+    return points
+
+
+def soonest(points):
+    """Sort key of a trace: seconds to come within, then the last gap."""
+    within = [seconds for _, seconds, gap in points if gap <= WITHIN]
+    last = points[-1][2]
+    return min(within, default=np.inf), last if np.isfinite(last) else np.inf
+
+
+def best_rate(peer, prepared, truth, seconds):
+    """Learning rate of `peer.rates` that comes within soonest, or nearest."""
+    if len(peer.rates) == 1:
+        return peer.rates[0]
+    return min(peer.rates, key=lambda rate: soonest(trace(peer, prepared, truth, rate, seconds)))
+
+
+class Contest:
+    """One peer on one data set: its data, its rate, what was measured in every run."""
+
+    def __init__(self, peer, X, y, truth, seconds):
+        self.peer, self.truth, self.seconds = peer, truth, seconds
+        small = peer.prepare(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
+        next(peer.checkpoints(small, peer.rates[-1]))  # load the code
+        self.X, self.y, self.prepared = X, y, peer.prepare(X, y)
+        self.rate = best_rate(peer, self.prepared, truth, seconds / 4)
+        self.traces, self.fits, self.fitted = [], [], None
+
+    def run(self):
+        """Measure once."""
+        n_checkpoints = len(self.traces[0]) if self.traces else None
+        self.traces.append(trace(self.peer, self.prepared, self.truth, self.rate, self.seconds, n_checkpoints))
+        if self.peer.model is None:
+            return
+        if self.traces[-1][0][0] is None:  # without epochs: this was the fit
+            self.fits.append(self.traces[-1][0][1])
+            return
+        model = self.peer.model()
+        start = time.perf_counter()
+        try:
+            self.fitted = model.fit(self.X, self.y)
+        except ValueError:  # SGDRegressor has overflowed
+            self.fitted = None
+        self.fits.append(time.perf_counter() - start)
+
+    def result(self):
+        """All figures, in seconds, as plain lists."""
+        result = {
+            "rate": self.rate,
+            "epochs": [epochs for epochs, _, _ in self.traces[0]],
+            "seconds": [[seconds for _, seconds, _ in points] for points in self.traces],
+            "gap": [gap for _, _, gap in self.traces[0]],
+            "fit seconds": self.fits,
+        }
+        if self.fitted is not None:
+            result["fit gap"] = self.truth.gap(self.fitted.predict(self.X))
+        elif self.fits:
+            result["fit gap"] = result["gap"][0] if len(result["gap"]) == 1 else np.inf
+        return result
+
+
+def measure(name, peers, n_runs, seconds):
+    """All peers on one data set."""
+    X, y = LOADERS[name]()
+    truth = Truth(X, y)
+    contests = {peer: Contest(PEERS[peer], X, y, truth, seconds) for peer in peers}
+    for _ in range(n_runs):
+        for contest in contests.values():
+            contest.run()
+    results = {peer: contest.result() for peer, contest in contests.items()}
+    del X, y, truth, contests
+    for peer, result in results.items():
+        result["extra bytes"] = memory.in_child(__file__, "--memory-of", peer, name)
+    return results
+
+
+def extra_bytes(peer, name):
+    """Peak extra memory of a fit, or of the first epoch, in this process."""
+    peer = PEERS[peer]
+    X, y = LOADERS[name]()
+
+    def train(X, y, prepared):
+        if peer.model is None:
+            next(peer.checkpoints(prepared, peer.rates[-1]))
+        else:
+            peer.model().fit(X, y)
+
+    few = X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]
+    train(*few, peer.prepare(*few))
+    prepared = peer.prepare(X, y)
+    return memory.peak_extra(lambda: train(X, y, prepared))
+
+
+def parse_args():
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one small data set, scikit-learn's peers, one run")
+    parser.add_argument("--only", nargs="+", choices=LOADERS, metavar="DATA", help=f"of {', '.join(LOADERS)}")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--runs", type=int, help="timed runs (default 3, quick 1)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="training seconds after which it is 'never'")
+    parser.add_argument("--out", metavar="STEM", help="write STEM.json and STEM.png (default benchmarks/peers)")
+    parser.add_argument("--memory-of", nargs=2, metavar=("PEER", "DATA"), help="print the bytes of one fit, no more")
+    return parser.parse_args()
+
+
+def main():
+    """Measure, print, draw."""
+    args = parse_args()
+    warnings.simplefilter("ignore")  # peers that do not converge, or overflow, show it in the table
+    if args.memory_of:
+        print(extra_bytes(*args.memory_of))
+        return
+    wanted = args.peers or [name for name, peer in PEERS.items() if not (args.quick and peer.package)]
+    peers = [name for name in wanted if PEERS[name].installed or name == OURS]
+    missing = [name for name in wanted if name not in peers]
+    print(heading("Beside other libraries", *{PEERS[name].package for name in peers} - {None}))
+    for name in missing:
+        print(f"{name}: not installed (pip install {PEERS[name].package})\n")
+    n_runs = args.runs or (1 if args.quick else 3)
+    names = args.only or (QUICK if args.quick else DATA_SETS)
+    results = {name: measure(name, peers, n_runs, args.seconds) for name in names}
+    print_tables(results, args.seconds)
+    stem = args.out or (None if args.quick else Path(__file__).with_suffix(""))
+    if stem:
+        write_json(f"{stem}.json", results=results)
+        peers_plot.draw(results, f"{stem}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The tables of ``peers.py``: one line per peer, one column per data set."""
+
+import numpy as np
+
+from peer_models import EXACT, OURS, RIDGE, SCALED_SGD
+from report import spread, table
+
+WITHIN = 1e-3  # gap of R² that counts as having arrived
+AGAINST = (SCALED_SGD, EXACT, RIDGE)
+
+
+def arrival(result):
+    """Seconds of every run until the gap was at most `WITHIN`; None if it never was."""
+    within = np.flatnonzero(np.asarray(result["gap"]) <= WITHIN)
+    return np.asarray(result["seconds"])[:, within[0]] if len(within) else None
+
+
+def ratio(peer, times):
+    """The peer's time to arrive over `times`, run by run; for one that never did, that of all its training."""
+    reached = arrival(peer)
+    ratios = (np.asarray(peer["seconds"])[:, -1] if reached is None else reached) / times
+    text = f"{np.median(ratios):.3g} ({spread(ratios)})"
+    return text if reached is not None else f"never; all its training {text}"
+
+
+def time_cell(result):
+    """Median milliseconds to arrive, and the epochs it took."""
+    times = arrival(result)
+    if times is None:
+        return "never"
+    epochs = result["epochs"][int(np.flatnonzero(np.asarray(result["gap"]) <= WITHIN)[0])]
+    text = f"{1e3 * np.median(times):,.3g}" if np.median(times) < 1 else f"{1e3 * np.median(times):,.0f}"
+    return text if epochs is None else f"{text} ({epochs})"
+
+
+def fit_cell(result):
+    """Median milliseconds of the default fit, and its gap."""
+    if not result["fit seconds"]:
+        return None
+    return f"{1e3 * np.median(result['fit seconds']):,.4g} (gap {result['fit gap']:.1e})"
+
+
+def by_peer(results, cell):
+    """Rows of a table: the peers, with `cell` of each one's result in a column per data set."""
+    peers = next(iter(results.values()))
+    return [{"": peer} | {name: cell(results[name][peer]) for name in results} for peer in peers]
+
+
+def ratio_rows(results):
+    """Rows: data set and clock of ours, with the ratio of each peer of `AGAINST`."""
+    rows = []
+    for name, peers in results.items():
+        ours = peers[OURS]
+        clocks = {"shortest fit that comes within": arrival(ours), "default fit": np.asarray(ours["fit seconds"])}
+        for label, times in clocks.items():
+            if times is not None:
+                ratios = {peer: ratio(peers[peer], times) for peer in AGAINST if peer in peers}
+                rows.append({"data": name, "ours is the": label} | ratios)
+    return rows
+
+
+def print_tables(results, seconds):
+    """Print all tables as markdown."""
+    parts = {
+        f"Milliseconds to R² within {WITHIN:g} of exact (epochs); never: not in {seconds:g} s": by_peer(
+            results, time_cell
+        ),
+        "Milliseconds of a default fit": by_peer(results, fit_cell),
+        "R² gap at the end": by_peer(results, lambda result: f"{result['gap'][-1]:.1e}"),
+        "Learning rate, the best of a few": [
+            row
+            for row in by_peer(results, lambda result: result["rate"])
+            if any(isinstance(v, float) for v in row.values())
+        ],
+        "Peak extra memory, MB": by_peer(results, lambda result: result["extra bytes"] / 1e6),
+    }
+    if OURS in next(iter(results.values())):
+        parts["Times as long as ours to come within (median, min–max)"] = ratio_rows(results)
+    for title, rows in parts.items():
+        print(f"## {title}\n\n{table(rows)}", flush=True)
