@@ -1,7 +1,7 @@
 """Time, accuracy and memory beside other libraries: how soon each comes near exact least squares on raw data.
 
-``python benchmarks/peers.py`` prints markdown tables, writes ``benchmarks/peers.json`` and draws it as
-``benchmarks/peers.png``; ``--quick`` takes one small data set and scikit-learn alone, and writes nothing.
+``python benchmarks/peers.py`` prints markdown tables and draws ``benchmarks/peers.png``; ``--quick`` takes one small
+data set and scikit-learn alone, and draws nothing.
 How each peer is run stands in ``peer_models.py``.
 
 The gap is R² of exact least squares minus R², on the training rows; "within" is a gap of at most 0.001.  Training
@@ -16,6 +16,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
+import importlib.util
 import time
 import warnings
 from pathlib import Path
@@ -51,8 +52,11 @@ class Truth:
         return float(self.r2 - 1.0 + np.mean((self.y - prediction) ** 2) / self.variance)
 
 
-def trace(peer, prepared, truth, rate, seconds, n_checkpoints=None):
-    """Epochs, seconds since the start and gaps at the checkpoints of one training."""
+def trace(peer, prepared, truth, rate, seconds, *, enough=ENOUGH, n_checkpoints=None):
+    """Epochs, seconds since the start and gaps at the checkpoints of one training.
+
+    It ends when the gap is `enough` or the seconds are spent, or at the given number of checkpoints.
+    """
     points, spent = [], 0.0
     checkpoints = peer.checkpoints(prepared, rate)
     while not points or len(points) != n_checkpoints:
@@ -66,9 +70,10 @@ def trace(peer, prepared, truth, rate, seconds, n_checkpoints=None):
             break
         lap = time.perf_counter() - start
         spent = lap if peer.restarts else spent + lap
-        gap = truth.gap(predict())
-        points.append((epochs, spent, gap))
-        if n_checkpoints is None and (gap <= ENOUGH or spent >= seconds):
+        if n_checkpoints is None and points and spent > seconds:
+            break
+        points.append((epochs, spent, truth.gap(predict())))
+        if n_checkpoints is None and points[-1][2] <= enough:
             break
     return points
 
@@ -84,7 +89,7 @@ def best_rate(peer, prepared, truth, seconds):
     """Learning rate of `peer.rates` that comes within soonest, or nearest."""
     if len(peer.rates) == 1:
         return peer.rates[0]
-    return min(peer.rates, key=lambda rate: soonest(trace(peer, prepared, truth, rate, seconds)))
+    return min(peer.rates, key=lambda rate: soonest(trace(peer, prepared, truth, rate, seconds, enough=WITHIN)))
 
 
 class Contest:
@@ -101,7 +106,9 @@ class Contest:
     def run(self):
         """Measure once."""
         n_checkpoints = len(self.traces[0]) if self.traces else None
-        self.traces.append(trace(self.peer, self.prepared, self.truth, self.rate, self.seconds, n_checkpoints))
+        self.traces.append(
+            trace(self.peer, self.prepared, self.truth, self.rate, self.seconds, n_checkpoints=n_checkpoints)
+        )
         if self.peer.model is None:
             return
         if self.traces[-1][0][0] is None:  # without epochs: this was the fit
@@ -170,8 +177,14 @@ def parse_args():
     parser.add_argument("--only", nargs="+", choices=LOADERS, metavar="DATA", help=f"of {', '.join(LOADERS)}")
     parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)}")
     parser.add_argument("--runs", type=int, help="timed runs (default 3, quick 1)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="training seconds after which it is 'never'")
-    parser.add_argument("--out", metavar="STEM", help="write STEM.json and STEM.png (default benchmarks/peers)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=5.0,
+        help="training seconds after which it is 'never', but for a longer first epoch",
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--plot", metavar="FILE", help="draw to FILE (default benchmarks/peers.png, quick none)")
     parser.add_argument("--memory-of", nargs=2, metavar=("PEER", "DATA"), help="print the bytes of one fit, no more")
     return parser.parse_args()
 
@@ -186,17 +199,21 @@ def main():
     wanted = args.peers or [name for name, peer in PEERS.items() if not (args.quick and peer.package)]
     peers = [name for name in wanted if PEERS[name].installed or name == OURS]
     missing = [name for name in wanted if name not in peers]
-    print(heading("Beside other libraries", *{PEERS[name].package for name in peers} - {None}))
+    print(heading("Beside other libraries", *sorted({PEERS[name].package for name in peers} - {None})))
     for name in missing:
         print(f"{name}: not installed (pip install {PEERS[name].package})\n")
+    plot = args.plot or (None if args.quick else Path(__file__).with_suffix(".png"))
+    if plot and importlib.util.find_spec("matplotlib") is None:
+        print("matplotlib: not installed, so no figure\n")
+        plot = None
     n_runs = args.runs or (1 if args.quick else 3)
     names = args.only or (QUICK if args.quick else DATA_SETS)
     results = {name: measure(name, peers, n_runs, args.seconds) for name in names}
     print_tables(results, args.seconds)
-    stem = args.out or (None if args.quick else Path(__file__).with_suffix(""))
-    if stem:
-        write_json(f"{stem}.json", results=results)
-        peers_plot.draw(results, f"{stem}.png")
+    if args.json:
+        write_json(args.json, results=results)
+    if plot:
+        peers_plot.draw(results, plot)
 
 
 if __name__ == "__main__":

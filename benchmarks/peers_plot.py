@@ -1,6 +1,6 @@
 """The figure of ``peers.py``: gap of R² against seconds, a panel per data set.
 
-``python benchmarks/peers_plot.py benchmarks/peers.json benchmarks/peers.png`` draws stored figures again.
+``python benchmarks/peers_plot.py FILE.json FILE.png`` draws figures that ``peers.py --json`` has stored.
 """
 
 import json

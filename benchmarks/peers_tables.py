@@ -70,11 +70,12 @@ def print_tables(results, seconds):
         "Learning rate, the best of a few": [
             row
             for row in by_peer(results, lambda result: result["rate"])
-            if any(isinstance(v, float) for v in row.values())
+            if any(isinstance(rate, float) for rate in row.values())
         ],
         "Peak extra memory, MB": by_peer(results, lambda result: result["extra bytes"] / 1e6),
     }
     if OURS in next(iter(results.values())):
         parts["Times as long as ours to come within (median, min–max)"] = ratio_rows(results)
     for title, rows in parts.items():
-        print(f"## {title}\n\n{table(rows)}", flush=True)
+        if rows:
+            print(f"## {title}\n\n{table(rows)}", flush=True)
