@@ -17,6 +17,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
 import importlib.util
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -140,6 +141,7 @@ class Contest:
 
 def measure(name, peers, n_runs, seconds):
     """All peers on one data set."""
+    print(f"measuring on {name}", file=sys.stderr, flush=True)
     X, y = LOADERS[name]()
     truth = Truth(X, y)
     contests = {peer: Contest(PEERS[peer], X, y, truth, seconds) for peer in peers}
