@@ -19,6 +19,7 @@ from report import heading, interleaved, spread, table, write_json
 from sk_gdlinear import GDLinearRegressor
 
 EPOCHS = 5  # of the fits whose time must grow in proportion to the rows
+LEAST_EXTRA = 10  # epochs that the long fit makes beyond the short one
 BATCH_AGAINST_SUM = 128
 
 
@@ -30,6 +31,11 @@ def shape_of(X):
 def with_spread(values):
     """Median, smallest and largest value as text."""
     return f"{np.median(values):.3g} ({spread(values, digits=2)})"
+
+
+def enough_epochs(X, y, batch_size):
+    """Epochs whose time stands out of the noise of a fit."""
+    return max(LEAST_EXTRA, epochs_to_time(X, y, batch_size))
 
 
 def epoch_calls(X, y, batch_size, extra):
@@ -59,7 +65,7 @@ def linear_rows(sizes, n_columns, n_runs):
 def preparation_rows(shape, n_runs):
     """What a fit costs beside its epochs, in epochs."""
     X, y = gaussian(*shape)
-    extra = epochs_to_time(X, y, "auto")
+    extra = enough_epochs(X, y, "auto")
     default = GDLinearRegressor(random_state=0)
     times = interleaved(epoch_calls(X, y, "auto", extra) | {"default": lambda: default.fit(X, y)}, n_runs)
     epoch = (times["long"] - times["short"]) / extra
@@ -81,7 +87,7 @@ def sum_rows(shapes, n_runs):
     rows = []
     for shape in shapes:
         X, y = gaussian(*shape)
-        extra = epochs_to_time(X, y, BATCH_AGAINST_SUM)
+        extra = enough_epochs(X, y, BATCH_AGAINST_SUM)
         times = interleaved(epoch_calls(X, y, BATCH_AGAINST_SUM, extra) | {"sum": X.sum}, n_runs)
         epoch = (times["long"] - times["short"]) / extra
         rows.append(
@@ -100,7 +106,7 @@ def precision_rows(shape, n_runs):
     """float32 beside float64: an epoch and a whole default fit."""
     X, y = gaussian(*shape)
     arrays = {"float64": (X, y), "float32": (X.astype(np.float32), y.astype(np.float32))}
-    extra = epochs_to_time(X, y, "auto")
+    extra = enough_epochs(X, y, "auto")
     calls = {}
     for dtype, pair in arrays.items():
         calls |= {(dtype, name): call for name, call in epoch_calls(*pair, "auto", extra).items()}
