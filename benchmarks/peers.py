@@ -126,6 +126,7 @@ class Contest:
     def result(self):
         """All figures, in seconds, as plain lists."""
         result = {
+            "shape": list(self.X.shape),
             "rate": self.rate,
             "epochs": [epochs for epochs, _, _ in self.traces[0]],
             "seconds": [[seconds for _, seconds, _ in points] for points in self.traces],

@@ -34,6 +34,17 @@ def curve(result):
     return np.median(result["seconds"], axis=0), np.clip(gaps, FLOOR, CEILING)
 
 
+def title(name, peers):
+    """Name, rows and columns of a data set."""
+    n, d = next(iter(peers.values()))["shape"]
+    return f"{name}, {n:,} × {d:,}"
+
+
+def power_of_ten(gap, position):
+    """Text of a tick of the gap; the lowest stands for all below."""
+    return f"{'≤ ' if np.isclose(gap, FLOOR) else ''}$10^{{{round(np.log10(gap))}}}$"
+
+
 def draw_peer(axes, name, result):
     """One peer's line, or point; the default fit of ours as a star."""
     color, marker = STYLES[name]
@@ -64,26 +75,27 @@ def draw(results, path):
 
     n_columns = min(3, len(results))
     n_rows = -(-len(results) // n_columns)
+    size = 4.2 * n_columns, 3.3 * n_rows + 1.0
     figure, grid = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(4.2 * n_columns, 3.3 * n_rows + 1.0),
-        squeeze=False,
-        layout="constrained",
-        sharey=True,
+        n_rows, n_columns, figsize=size, squeeze=False, layout="constrained", sharex=True, sharey=True
     )
     handles = {}
     for axes, (name, peers) in zip(grid.flat, results.items(), strict=False):
         axes.axhline(WITHIN, color="0.4", linestyle=(0, (4, 3)), linewidth=1, zorder=1)
         for peer, result in peers.items():
             handles |= {handle.get_label(): handle for handle in draw_peer(axes, peer, result)}
-        axes.set(xscale="log", yscale="log", ylim=(FLOOR, CEILING), title=name)
+        axes.set(xscale="log", yscale="log", ylim=(FLOOR, CEILING), title=title(name, peers))
+        axes.yaxis.set_major_formatter(power_of_ten)
         axes.grid(True, which="major", color="0.9", zorder=0)
+        if any(np.max(curve(result)[1]) >= CEILING for result in peers.values()):
+            axes.annotate(
+                "diverged", (1, 1), (0, -4), "axes fraction", "offset points", ha="right", va="top", color="0.3"
+            )
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(results) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
-        axes.set_ylabel("gap to exact R²")
+        axes.set_ylabel("R² of least squares − R²")
     for axes in grid[-1]:
         axes.set_xlabel("training seconds")
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(5, 2 * n_columns), frameon=False)

@@ -23,13 +23,24 @@ def ratio(peer, times):
     return text if reached is not None else f"never; all its training {text}"
 
 
+def milliseconds_text(seconds):
+    """Milliseconds to three digits."""
+    return f"{1e3 * seconds:.3g}" if seconds < 1 else f"{1e3 * seconds:,.0f}"
+
+
+def memory_cell(result):
+    """Megabytes; less than 1 is below what the allocator lets one see."""
+    megabytes = result["extra bytes"] / 1e6
+    return f"{megabytes:,.0f}" if megabytes >= 1 else "< 1"
+
+
 def time_cell(result):
     """Median milliseconds to arrive, and the epochs it took."""
     times = arrival(result)
     if times is None:
         return "never"
     epochs = result["epochs"][int(np.flatnonzero(np.asarray(result["gap"]) <= WITHIN)[0])]
-    text = f"{1e3 * np.median(times):,.3g}" if np.median(times) < 1 else f"{1e3 * np.median(times):,.0f}"
+    text = milliseconds_text(np.median(times))
     return text if epochs is None else f"{text} ({epochs})"
 
 
@@ -37,13 +48,22 @@ def fit_cell(result):
     """Median milliseconds of the default fit, and its gap."""
     if not result["fit seconds"]:
         return None
-    return f"{1e3 * np.median(result['fit seconds']):,.4g} (gap {result['fit gap']:.1e})"
+    return f"{milliseconds_text(np.median(result['fit seconds']))} (gap {result['fit gap']:.1e})"
 
 
 def by_peer(results, cell):
     """Rows of a table: the peers, with `cell` of each one's result in a column per data set."""
     peers = next(iter(results.values()))
     return [{"": peer} | {name: cell(results[name][peer]) for name in results} for peer in peers]
+
+
+def time_rows(results):
+    """Rows of the times to arrive, and below ours that of its whole default fit, which stops by itself."""
+    rows = by_peer(results, time_cell)
+    if rows[0][""] == OURS:
+        fits = {name: milliseconds_text(np.median(peers[OURS]["fit seconds"])) for name, peers in results.items()}
+        rows.insert(1, {"": f"{OURS}, whole default fit"} | fits)
+    return rows
 
 
 def ratio_rows(results):
@@ -62,17 +82,17 @@ def ratio_rows(results):
 def print_tables(results, seconds):
     """Print all tables as markdown."""
     parts = {
-        f"Milliseconds to R² within {WITHIN:g} of exact (epochs); never: not in {seconds:g} s": by_peer(
-            results, time_cell
-        ),
-        "Milliseconds of a default fit": by_peer(results, fit_cell),
+        f"Milliseconds to R² within {WITHIN:g} of exact (epochs); never: not in {seconds:g} s": time_rows(results),
+        "Milliseconds of a default fit": [
+            row for row in by_peer(results, fit_cell) if any(cell for name, cell in row.items() if name)
+        ],
         "R² gap at the end": by_peer(results, lambda result: f"{result['gap'][-1]:.1e}"),
         "Learning rate, the best of a few": [
             row
             for row in by_peer(results, lambda result: result["rate"])
             if any(isinstance(rate, float) for rate in row.values())
         ],
-        "Peak extra memory, MB": by_peer(results, lambda result: result["extra bytes"] / 1e6),
+        "Peak extra memory, MB": by_peer(results, memory_cell),
     }
     if OURS in next(iter(results.values())):
         parts["Times as long as ours to come within (median, min–max)"] = ratio_rows(results)
