@@ -93,7 +93,7 @@ class Iterate:
 
     def average(self, steps, mixing):
         """Take updates of sizes ``steps``, mixed into the average with weights ``mixing``, into the mean step."""
-        self.mean_step += mixing[0] * (steps[0] - self.mean_step)
+        self.mean_step += float(mixing[0] * (steps[0] - self.mean_step))
         if (steps != self.mean_step).any():
             for step, mix in zip(steps[1:].tolist(), mixing[1:].tolist(), strict=True):
                 self.mean_step += mix * (step - self.mean_step)

@@ -3,9 +3,12 @@
 Oracles: Ridge, Lasso, ElasticNet and LinearRegression(positive=True), on standardised columns where they need that.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, Ridge
 
 from sk_gdlinear import GDLinearRegressor
@@ -45,6 +48,7 @@ def test_l2_is_ridge_of_alpha_times_the_number_of_rows(raw, batch_size, weighted
     model.fit(X, y, weight)
     ridge = Ridge(alpha=1e-2 * total, solver="cholesky").fit(X, y, weight)
     assert_same_optimum(model, X, y, ridge.predict(X), ridge.coef_, X.std(axis=0))
+    assert_allclose(model.predict(X), ridge.predict(X), atol=1e-6 * y.std())
 
 
 @pytest.mark.parametrize("positive", [False, True])
@@ -189,6 +193,19 @@ def test_targets_are_penalised_side_by_side(raw, seed):
     for target in range(2):
         alone = GDLinearRegressor(**settings).fit(X, Y[:, target])
         assert_allclose(both.coef_[target] * scale, alone.coef_ * scale, atol=1e-4 * np.abs(alone.coef_ * scale).max())
+
+
+@pytest.mark.parametrize("tol", [1e-4, 0.0])
+@pytest.mark.parametrize("settings", [dict(penalty="l2"), dict(penalty="l1"), dict(positive=True)], ids=str)
+def test_float32_ends_cleanly_and_agrees_with_float64(raw, settings, tol, seed):
+    X, y, scale = raw
+    params = dict(alpha=0.05, tol=tol, max_iter=100, random_state=seed, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a tolerance of 0 may never be met
+        double = GDLinearRegressor(**params).fit(X / scale, y)
+        single = GDLinearRegressor(**params).fit((X / scale).astype(np.float32), y.astype(np.float32))
+    assert single.coef_.dtype == np.float32
+    assert_allclose(single.predict(X / scale), double.predict(X / scale), atol=1e-3 * y.std())
 
 
 def test_unshuffled_rows_converge_all_the_same(raw, seed):
