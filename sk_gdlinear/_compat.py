@@ -4,4 +4,29 @@
 # parties.
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-__all__ = ["Interval", "StrOptions", "validate_parameter_constraints"]
+# Callbacks are new in 1.9, and experimental there.
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:
+        """Without callbacks: this scikit-learn has none."""
+
+    def with_callbacks(method):
+        """Return the method as it is."""
+        return method
+
+
+def has_callbacks(estimator):
+    """Whether callbacks are set, or handed down by a meta-estimator: there is no public way to ask."""
+    return bool(getattr(estimator, "_skl_callbacks", None))
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "Interval",
+    "StrOptions",
+    "has_callbacks",
+    "validate_parameter_constraints",
+    "with_callbacks",
+]

@@ -5,7 +5,8 @@ is the loop ``Descent.run``; ``partial_fit`` calls ``Descent.epoch`` once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,12 @@ ANCHOR_NOISE = 1.5
 
 # Relative rise of the objective that shows variance-reduced descent to have overshot.
 OVERSHOT = 1e-4
+
+# Width over which a kink is smoothed, in target spreads, where the loss is only looked at.
+SHARPEST = 1e-6
+
+# Besides the iterate, what decides the answer and its step; replaced, never changed in place.
+MARKED = ("step_factor", "slope", "loss", "penalty", "smoothing", "null_objective")
 
 # Relative disadvantage at which an average starts anew, and the rows of a stream over which it is judged.
 LAG = 0.02
@@ -86,6 +93,11 @@ class Iterate:
         """The average where there is one, else the newest weights."""
         return (self.W, self.b) if self.mean_W is None else (self.mean_W, self.mean_b)
 
+    def copy(self):
+        """Return an independent copy."""
+        arrays = {name: getattr(self, name) for name in ("W", "b", "mean_W", "mean_b")}
+        return replace(self, **{name: None if a is None else a.copy() for name, a in arrays.items()})
+
     def restart_average(self):
         """Forget the average and start a new one at the newest weights."""
         self.mean_W[...], self.mean_b[...], self.n_averaged = self.W, self.b, 0
@@ -103,6 +115,15 @@ class Iterate:
         total = on_the_way + objective
         relative = (on_the_way - objective) / total if 0.0 < total < np.inf else 0.0
         self.advantage += share * (relative - self.advantage)
+
+
+class Epoch(NamedTuple):
+    """Losses of the weights that would be reported after an epoch."""
+
+    conditioned: float  # training objective in conditioned units
+    objective: float  # training objective in the user's units
+    validation: float  # loss of the held-out rows in the user's units, NaN where there are none
+    judged: float  # what training is judged by
 
 
 def run_epoch(
@@ -225,7 +246,9 @@ class Descent:
     reducible: bool = False  # whether variance is reduced after the first epoch
     step_factor: float = 1.0
     reduction: Reduction = Reduction()
-    history: list = field(default_factory=list)
+    held_out: object | None = None  # a _held_out.HeldOut: rows to judge by in place of the training rows
+    watchers: list = field(default_factory=list)  # of _watchers.Watcher: told of each epoch
+    history: list = field(default_factory=list)  # an Epoch for each one that is complete
 
     def steps(self, n_rows):
         """Step size of each of the coming updates over ``n_rows`` rows."""
@@ -253,13 +276,23 @@ class Descent:
         base = self.base_step(self.batch_size)
         return float(self.step_factor * SCHEDULES[self.schedule](max(self.iterate.t, 1), base, self.power_t))
 
+    @property
+    def segment_rows(self):
+        """Rows an engine is handed at once: whole batches."""
+        return self.batch_size * max(1, SEGMENT_ROWS // self.batch_size)
+
+    @property
+    def n_segments(self):
+        """Pieces of an epoch."""
+        return -(-self.data.n_rows // self.segment_rows)
+
     def epoch(self, rng):
         """Pass once over the rows, in random order if ``rng`` is given; return the mean objective on the way."""
         it, data = self.iterate, self.data
         if self.reduction.anchor is not None or (self.step is None and it.lagging):
             it.restart_average()
         total = 0.0
-        for rows in data.segments(rng, self.batch_size * max(1, SEGMENT_ROWS // self.batch_size)):
+        for rows in data.segments(rng, self.segment_rows):
             steps = self.steps(len(rows))
             mixing = averaging_weight(it.n_averaged + np.arange(1.0, len(steps) + 1.0))
             total += self.visit(rows, steps, mixing, self.batch_size)
@@ -267,6 +300,8 @@ class Descent:
                 it.average(steps, mixing)
             it.t += len(steps)
             it.n_averaged += len(steps)
+            for watcher in self.watchers:
+                watcher.end_segment()
             if not (np.isfinite(total) and np.isfinite(it.W).all()):
                 return np.inf
         self.reduction.renew(data.n_rows)
@@ -324,6 +359,21 @@ class Descent:
         spread = self.target_spread * self.conditioning.target_inv_scale
         return float(self.loss.largest(np.where(deviation > 0.0, deviation, spread)).sum())
 
+    def scale(self):
+        """Return what ``tol`` is relative to: the objective's scale, or the held-out loss of the training mean."""
+        return self.objective_scale() if self.held_out is None else self.held_out.scale(self)
+
+    def sharpest_loss(self):
+        """Slope and loss over it with a kink, if it has one, as good as unsmoothed."""
+        return (self.slope, self.loss) if self.terms is None else self.terms(SHARPEST * self.target_spread)[:2]
+
+    def losses(self, every=1):
+        """Losses of the reported weights; the training objective over every ``every``-th block of rows."""
+        conditioned, objective = self.objective(every)
+        if self.held_out is None:
+            return Epoch(conditioned, objective, np.nan, conditioned)
+        return Epoch(conditioned, objective, *self.held_out.loss(self.conditioning, *self.answer))
+
     def check(self, objective, start, epoch):
         """Raise if the user's own step has made the descent diverge from an objective of ``start``."""
         usual = max(start, self.zero_objective)
@@ -336,37 +386,92 @@ class Descent:
             "the start. Use a smaller learning_rate, learning_rate='auto', or precondition=True."
         )
 
-    def run(self, max_iter, tol, patience, rng, report):
-        """Run epochs until training has converged; return the number of epochs and the reason for stopping."""
+    def run(self, max_iter, tol, patience, rng):
+        """Run epochs until there is little left to gain; return the reason for stopping.
+
+        The descent then stands where it did after the last complete epoch, or the best one where rows are held out.
+        """
         every = 1 if self.reducible or self.data.X.size <= WATCH_ALL else WATCH_EVERY
-        objective = start = self.objective(every)[0]
+        before = start = self.objective(every)[0]
+        level = start if self.held_out is None else np.inf
         geometric = self.one_batch or self.reducible
-        steady = geometric and self.step is None
-        rule = StoppingRule(self.objective_scale(), tol, patience, max_iter, geometric, steady)
-        reason = "max_iter"
-        for epoch in range(1, max_iter + 1):
-            on_the_way = self.epoch(rng)
-            before, (objective, shown) = objective, self.objective(every)
-            self.check(max(objective, on_the_way), start, epoch)
-            self.history.append(shown)
-            report(epoch, shown, self)
-            self.iterate.compare(on_the_way, objective, 1.0)
-            if self.sharpen(1.0):
-                objective = self.objective(every)[0]
-                rule.scale, rule.quiet = self.objective_scale(), 0
-            elif self.reduction.anchor is not None and objective - before > OVERSHOT * abs(before):
-                self.step_factor *= 0.5
-                rule.quiet = 0
-            elif rule.update(epoch, before, objective, self.iterate.t):
-                if self.schedule != "adaptive" or self.step_factor <= ADAPTIVE_FLOOR:
-                    reason = "converged"
-                    break
-                self.step_factor *= ADAPTIVE_FACTOR
-                rule.quiet = 0
-            if self.reducible and epoch == 1 < max_iter:
-                self.reduce_variance()
-        self.finish(objective, every)
-        return epoch, reason
+        steady = geometric and self.step is None if self.held_out is None else self.reducible
+        rule = StoppingRule(self.scale(), tol, patience, max_iter, geometric, steady)
+        reason = None
+        try:
+            while reason is None:
+                n_complete, last, drawn = len(self.history), self.mark(), rng and rng.bit_generator.state
+                losses = self.complete_epoch(rng, start, every)
+                quiet, losses = self.adapt(rule, before, level, losses, every)
+                before = losses.conditioned
+                level = losses.judged if self.held_out is None else self.held_out.best_loss
+                reason = self.reason_to_stop(quiet, max_iter)
+        except KeyboardInterrupt:
+            if not self.history:
+                raise
+            if len(self.history) == n_complete:  # in the middle of an epoch
+                self.return_to(last)
+                if rng is not None:
+                    rng.bit_generator.state = drawn
+            elif self.held_out is not None:  # perhaps before it was looked at
+                self.held_out.keep_best(self.history[-1].judged, len(self.history), self)
+            reason = "interrupted"
+        try:
+            self.finish(every)
+        except KeyboardInterrupt:  # there is nothing left to interrupt
+            self.finish(every)
+            reason = "interrupted"
+        return reason
+
+    def mark(self):
+        """Return all that decides the answer, to ``return_to``."""
+        return {name: getattr(self, name) for name in MARKED} | {"iterate": self.iterate.copy()}
+
+    def return_to(self, mark):
+        """Go back to where the descent stood."""
+        vars(self).update(mark)
+
+    def complete_epoch(self, rng, start, every):
+        """Make an epoch; return its losses."""
+        for watcher in self.watchers:
+            watcher.begin_epoch()
+        if self.reducible and len(self.history) == 1:
+            self.reduce_variance()
+        on_the_way = self.epoch(rng)
+        losses = self.losses(every)
+        self.check(max(losses.conditioned, on_the_way), start, len(self.history) + 1)
+        self.iterate.compare(on_the_way, losses.conditioned, 1.0)
+        self.history.append(losses)  # from here on the epoch is complete
+        if self.held_out is not None:
+            self.held_out.keep_best(losses.judged, len(self.history), self)
+        return losses
+
+    def adapt(self, rule, before, level, losses, every):
+        """Adapt loss and step to how the epoch went; return whether it was the last, and the losses to go on from.
+
+        ``before`` is the training objective to compare with, ``level`` what is judged.
+        """
+        quiet = False
+        if self.sharpen(1.0):
+            losses = self.losses(every)
+            rule.scale, rule.quiet = self.scale(), 0
+        elif self.reduction.anchor is not None and losses.conditioned - before > OVERSHOT * abs(before):
+            self.step_factor *= 0.5
+            rule.quiet = 0
+        else:
+            quiet = rule.update(len(self.history), level, losses.judged, self.iterate.t)
+        if quiet and self.schedule == "adaptive" and self.step_factor > ADAPTIVE_FLOOR:
+            self.step_factor *= ADAPTIVE_FACTOR
+            rule.quiet, quiet = 0, False
+        return quiet, losses
+
+    def reason_to_stop(self, quiet, max_iter):
+        """Tell the watchers of the epoch; return why it is the last one, or None."""
+        if any([watcher.end_epoch(self) for watcher in self.watchers]):
+            return "callback"
+        if quiet:
+            return "converged" if self.held_out is None else "early_stopping"
+        return "max_iter" if len(self.history) == max_iter else None
 
     def _weight(self, rows):
         return None if self.data.weight is None else self.data.weight[rows]
@@ -390,25 +495,35 @@ class Descent:
         self.null_objective = float(loss.largest(self.target_spread * self.conditioning.target_inv_scale).sum())
         return True
 
-    def finish(self, objective, every):
-        """See that the answer is no worse than predicting the mean, over all rows."""
-        if every > 1:
-            objective, self.history[-1] = self.objective()
+    def finish(self, every):
+        """Settle on the answer: of the epoch to keep, and no worse than predicting the mean, over all rows."""
+        kept = len(self.history) - 1
+        if self.held_out is not None:
+            kept = self.held_out.best_epoch - 1
+            self.return_to(self.held_out.best)
+        exact = self.losses() if every > 1 or self.terms is not None else self.history[kept]
+        if every > 1:  # the differences are known well, hence all losses as well as the one computed in full
+            shift = exact.objective - self.history[kept].objective
+            if np.isfinite(shift):
+                self.history = [e._replace(objective=max(e.objective + shift, 0.0)) for e in self.history]
+        self.history[kept] = exact
         W, b = self.iterate.centre
         null_objective = self.null_objective
         if not self.loss.is_squared_error:
             with np.errstate(over="ignore", invalid="ignore"):
                 null_objective = mean_loss(self.data, self.conditioning, self.loss, np.zeros_like(W), self.null_b).sum()
-        if self.step is None and not objective <= null_objective * (1.0 + 1e-9):
+        if self.step is None and not exact.conditioned <= null_objective * (1.0 + 1e-9):
             W[...], b[...] = 0.0, self.null_b
-            self.history[-1] = self.objective()[1]
+            self.history[kept] = self.losses()
 
     def take_in(self, rng, start, call):
-        """Pass once over a chunk of a stream, the ``call``-th; return its objective afterwards, in the user's units."""
+        """Pass once over a chunk of a stream, the ``call``-th, and remember its losses afterwards."""
         on_the_way = self.epoch(rng)
         self.check(on_the_way, start, call)
-        objective, shown = self.objective()
+        losses = self.losses()
         n_rows, n_seen = self.data.n_rows, self.iterate.t * self.batch_size
-        self.iterate.compare(on_the_way, objective, min(1.0, n_rows / COMPARED_ROWS))
+        self.iterate.compare(on_the_way, losses.conditioned, min(1.0, n_rows / COMPARED_ROWS))
         self.sharpen(min(1.0, n_rows / min(n_seen, COMPARED_ROWS)))
-        return shown
+        self.history.append(losses)
+        for watcher in self.watchers:
+            watcher.end_epoch(self)

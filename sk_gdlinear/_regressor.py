@@ -1,17 +1,26 @@
 """GDLinearRegressor: parameters, validation, fitted attributes.  No mathematics."""
 
-import time
 import warnings
 from functools import partial
 from numbers import Integral, Real
+from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._compat import Interval, StrOptions, validate_parameter_constraints
+from ._compat import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    has_callbacks,
+    validate_parameter_constraints,
+    with_callbacks,
+)
+from ._held_out import HeldOut, split_off
 from ._objective import LOSSES
+from ._rows import Data
 from ._schedules import SCHEDULES
 from ._setup import AUTO_BATCH_SIZE, Knowledge, Settings, carry_on, make_descent, pack, start_at, unpack
 from ._validation import (
@@ -23,6 +32,7 @@ from ._validation import (
     check_weights,
     make_generator,
 )
+from ._watchers import Callbacks, Printer
 
 # From the name of a penalty to the share of its absolute values; None: as the parameter says.
 PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None}
@@ -31,7 +41,7 @@ PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None}
 PREDICT_ROWS = 8192
 
 
-class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class GDLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     r"""Linear regression by mini-batch gradient descent.
 
     Minimises the half mean squared error, or another loss, summed over targets, plus a penalty if there is one,
@@ -115,18 +125,27 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         objective of the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to
         gain; for other losses than the squared error outliers are left out of that measure.  The expectation
         extrapolates the gains of the last epochs.  At least 500 updates are made.  None runs ``max_iter`` epochs.
+        With a validation set the same is asked of the validation loss: the gain is that on the best epoch so far, and
+        the scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2
         Consecutive epochs in which so little is to be gained before training stops.
     shuffle : bool, default=True
         Whether every epoch, and every ``partial_fit``, visits the rows in a new random order.
+    early_stopping : bool, default=False
+        Whether ``fit`` holds out ``validation_fraction`` of the rows at random, is stopped by the loss on them, and
+        reports the coefficients of the epoch at which that was lowest.  A validation set given to ``fit`` does the
+        same, whatever ``early_stopping``, and nothing is then split off.  ``partial_fit`` cannot do it.
+    validation_fraction : float, default=0.1
+        Fraction of the rows held out, between 0 and 1, rounded up to whole rows.
     warm_start : bool, default=False
         Whether ``fit`` starts from the coefficients, the update counter and the random generator of the call before.
         In plain mode ``k`` fits of one epoch then equal one fit of ``k`` epochs; otherwise averaging starts anew in
-        each.
+        each.  ``early_stopping`` holds out the same rows of the same data again.
     random_state : int, RandomState or None, default=None
         Seed of the row orders.  None takes fresh entropy; NumPy's global generator is never used.
     verbose : int, default=0
-        1 prints a line per epoch, or per ``partial_fit``.
+        1 prints a line per epoch, or per ``partial_fit``: number, training objective and validation loss in squared
+        units of y, step size, seconds since the start of the call.  0 prints nothing.
 
     Attributes
     ----------
@@ -137,20 +156,26 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     n_iter_ : int
         Epochs of the last ``fit``; 1 after ``partial_fit``.
     t_ : int
-        Updates made so far.
+        Updates made up to the coefficients reported.
     learning_rate_ : float
         Step size of a full batch at the end.
     batch_size_ : int
         Rows of a full batch.
     loss_curve_ : list of float
-        Training objective of the reported coefficients, penalty included, after each epoch of ``fit``, in squared
-        units of y (of y for "quantile"); after each ``partial_fit``, the objective over its rows.
-    validation_loss_curve_ : None
-        No validation set is used.
-    best_iter_ : None
-        No validation set is used.
+    loss_curve_ : list of float
+        Training objective of the coefficients that would be reported then, penalty included, after each epoch of
+        ``fit``, in squared units of y (of y for "quantile"); after each ``partial_fit``, the objective over its rows.
+        Where long data is descended without variance reduction, only the epoch reported is computed in full; the
+        differences of the others from it are estimated from a fixed quarter of the rows.
+    validation_loss_curve_ : list of float or None
+        Loss of the validation set, without the penalty, entry for entry; NaN for a ``partial_fit`` or an epoch without
+        one.  None where there has been no validation set.
+    best_iter_ : int or None
+        Epoch, as a position in the curves counted from 1, with the lowest validation loss, whose coefficients are
+        reported.  None where the last call had no validation set.
     stop_reason_ : str or None
-        "converged" or "max_iter"; None after ``partial_fit``.
+        "converged" or, by the validation loss, "early_stopping"; "max_iter"; "callback"; "interrupted".  None after
+        ``partial_fit``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -164,6 +189,9 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     Notes
     -----
+    scikit-learn's callbacks, set with ``set_callbacks`` (scikit-learn 1.9 and later), are told of every epoch, and one
+    that answers True stops training after it.  Take them off, ``set_callbacks()``, before saving with skops.
+
     X is read in C order: another layout is copied once.  Memory beyond X is O(n_samples) small integers and
     O(n_features), and one number per row and target where variance is reduced. river's squared loss and PyTorch's
     ``MSELoss`` are twice the loss here.
@@ -205,6 +233,10 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     True
     """
 
+    # What the HTML representation links to, and without which it shows no tooltips: until there is a site, the source.
+    _doc_link_module = "sk_gdlinear"
+    _doc_link_template = Path(__file__).as_uri()
+
     _parameter_constraints = {
         "loss": [StrOptions(set(LOSSES))],
         "epsilon": [Interval(Real, 0, None, closed="neither")],
@@ -224,6 +256,8 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left"), None],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -250,6 +284,8 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         tol=1e-4,
         n_iter_no_change=2,
         shuffle=True,
+        early_stopping=False,
+        validation_fraction=0.1,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -272,12 +308,28 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
         self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None, *, coef_init=None, intercept_init=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        coef_init=None,
+        intercept_init=None,
+    ):
         """Fit the model, from the start unless ``warm_start``.
+
+        Ctrl-C ends training with the model of the last complete epoch, or of the best one with a validation set.
+        Before one is complete it is raised and, as with all errors, the model is as it was before.
 
         Parameters
         ----------
@@ -287,6 +339,13 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Target values.
         sample_weight : array-like of shape (n_samples,) or float, default=None
             Weight of each row in the objective; a row of weight 0 equals an absent row.
+        X_val : array-like of shape (n_val, n_features), default=None
+            Validation set: rows to stop by and to choose the best epoch by, never trained on.  In a ``Pipeline``, pass
+            ``transform_input=["X_val"]`` so that it is transformed as X is.
+        y_val : array-like of shape (n_val,) or (n_val, n_targets), default=None
+            Its target values.
+        sample_weight_val : array-like of shape (n_val,) or float, default=None
+            Its weights.
         coef_init : array-like of shape (n_features,) or (n_targets, n_features), default=None
             Coefficients to start from, in the units of the data; 0 by default.
         intercept_init : float or array-like of shape (n_targets,), default=None
@@ -306,9 +365,10 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` epochs were not enough for ``tol``.
+            If ``max_iter`` epochs were not enough for ``tol``, or if training was interrupted.
         """
-        return self._transact(self._fit, X, y, sample_weight, coef_init, intercept_init)
+        validation = (X_val, y_val, sample_weight_val)
+        return self._transact(self._fit, X, y, sample_weight, validation, coef_init, intercept_init)
 
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over a chunk of rows, in mini-batches, going on from all calls before.
@@ -366,7 +426,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return prediction
 
     def _transact(self, method, *args):
-        """Call ``method``; if it raises, leave every attribute as it was."""
+        """Call ``method`` and warn of what it returns; if it raises, leave every attribute as it was."""
         check_learning_rate(self.learning_rate)
         parameters = {name: getattr(self, name) for name in self._parameter_constraints}
         validate_parameter_constraints(self._parameter_constraints, parameters, caller_name=type(self).__name__)
@@ -374,7 +434,9 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         generator = attributes.get("_state", {}).get("generator")
         position = None if generator is None else generator.bit_generator.state
         try:
-            return method(*args)
+            if (warning := method(*args)) is not None:
+                warnings.warn(warning, ConvergenceWarning, stacklevel=3)
+            return self
         except BaseException:
             vars(self).clear()
             vars(self).update(attributes)
@@ -431,39 +493,44 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             self.shuffle,
         )
 
-    def _fit(self, X, y, sample_weight, coef_init, intercept_init):
-        warm = self.warm_start and hasattr(self, "coef_")
+    @with_callbacks
+    def _fit(self, X, y, sample_weight, validation, coef_init, intercept_init):
+        """Fit; return what to warn of, or None."""
+        given, warm = (X, y), self.warm_start and hasattr(self, "coef_")
         X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=True)
         d, k = X.shape[1], Y.shape[1]
         if warm:
             self._check_same_shape(flat, d, k)
         settings = self._settings(d)
+        t, generator = (self.t_, self._state["generator"]) if warm else (0, make_generator(self.random_state))
+        held_out, training_weight = self._hold_out(X, Y, sample_weight, flat, validation, warm, generator)
         knowledge = Knowledge.empty(d, k, settings)
-        data = self._take_in(knowledge, X, Y, sample_weight)
+        data = self._take_in(knowledge, X, Y, training_weight)
         if warm and coef_init is None and intercept_init is None:
             start = self._user_weights()
         else:
             start = check_start(coef_init, intercept_init, d, k)
             if intercept_init is None:
                 start = start[0], knowledge.mean_intercept(start[0], settings)
-        t, generator = (self.t_, self._state["generator"]) if warm else (0, make_generator(self.random_state))
         descent = make_descent(data, knowledge, settings, start_at(*start, self.average, t), stream=False)
+        if held_out is not None:
+            descent.held_out = HeldOut(held_out, *descent.sharpest_loss())
+        past = self._past() if warm else ([], None)
+        self._watch(descent, flat, past, given, sample_weight, fit=True)
         rng = generator if self.shuffle else None
-        epochs, reason = descent.run(self.max_iter, self.tol, self.n_iter_no_change, rng, self._reporter())
-        self._store(descent, knowledge, generator, flat)
-        self.loss_curve_ = (self.loss_curve_ if warm else []) + descent.history
-        self.n_iter_, self.stop_reason_ = epochs, reason
-        if reason == "max_iter" and self.tol is not None:
-            warnings.warn(
-                f"max_iter={self.max_iter} epochs were not enough to come within tol={self.tol:g}. Raise max_iter or "
-                "tol; if features are nearly collinear, remove some, or use sklearn.linear_model.Ridge.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        return self
+        reason = descent.run(self.max_iter, self.tol, self.n_iter_no_change, rng)
+        self._store(descent, flat, past, reason, knowledge, generator)
+        return self._warning()
 
+    @with_callbacks
     def _partial_fit(self, X, y, sample_weight):
-        first = not hasattr(self, "coef_")
+        """Take in a chunk."""
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True holds rows out in fit; partial_fit learns from every row it is given. Set "
+                "early_stopping=False and compare score(X_val, y_val) between calls, or pass X_val and y_val to fit."
+            )
+        given, first = (X, y), not hasattr(self, "coef_")
         X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=first)
         d, k = X.shape[1], Y.shape[1]
         settings, touched, conditioning, smoothing = self._settings(d), False, None, None
@@ -472,7 +539,7 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         else:
             self._check_same_shape(flat, d, k)
             if sample_weight is not None and not sample_weight.any():
-                return self
+                return
             dtype = self.coef_.dtype
             X, Y = X.astype(dtype, copy=False), Y.astype(dtype, copy=False)
             iterate, conditioning, knowledge = unpack(self._state, settings)
@@ -486,15 +553,40 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         else:
             place = carry_on(iterate, conditioning)
         descent = make_descent(data, knowledge, settings, place, stream=True, before=conditioning, smoothing=smoothing)
-        curve = [] if first else self.loss_curve_
+        past = ([], None) if first else self._past()
         start = descent.objective()[0] if touched else 0.0
-        report = self._reporter()
-        objective = descent.take_in(generator if self.shuffle else None, start, len(curve) + 1)
-        report(len(curve) + 1, objective, descent)
-        self._store(descent, knowledge, generator, flat)
-        self.loss_curve_ = [*curve, objective]
-        self.n_iter_, self.stop_reason_ = 1, None
-        return self
+        self._watch(descent, flat, past, given, sample_weight, fit=False)
+        descent.take_in(generator if self.shuffle else None, start, len(past[0]) + 1)
+        self._store(descent, flat, past, None, knowledge, generator)
+
+    def _hold_out(self, X, Y, sample_weight, flat, validation, warm, generator):
+        """Return the rows to judge by, or None, and the weights to train with."""
+        if any(given is not None for given in validation):
+            return self._validation_set(X, Y, flat, *validation), sample_weight
+        if not self.early_stopping:
+            return None, sample_weight
+        if not (warm and hasattr(self, "_split_seed")):  # rows once held out stay so
+            self._split_seed = int(generator.integers(2**32))
+        return split_off(X, Y, sample_weight, self.validation_fraction, self._split_seed)
+
+    def _validation_set(self, X, Y, flat, X_val, y_val, sample_weight_val):
+        """Return the validation set, validated, as rows like those of ``X, Y``."""
+        if X_val is None or y_val is None:
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"A validation set needs both X_val and y_val: {missing} was not given.")
+        try:
+            V, Y_val, weight, flat_val = self._validate(X_val, y_val, sample_weight_val, reset=False)
+            check_finite(V, None, type(self).__name__)
+            if weight is not None and not weight.any():
+                raise ValueError("all sample_weight_val are zero; at least one must not be.")
+        except ValueError as error:
+            raise ValueError(f"The validation set (X_val, y_val, sample_weight_val) cannot be used: {error}") from error
+        if flat_val != flat or Y_val.shape[1] != Y.shape[1]:
+            raise ValueError(
+                f"y_val must have the dimensions and targets of y: got shapes {np.shape(y_val)} and "
+                f"{Y[:, 0].shape if flat else Y.shape}."
+            )
+        return Data(V.astype(X.dtype, copy=False), Y_val.astype(Y.dtype, copy=False), weight)
 
     def _check_same_shape(self, flat, d, k):
         """Raise if targets, or a warm start's features, are not those of the calls before."""
@@ -515,26 +607,60 @@ class GDLinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         pairs = zip(self._user_weights(), self._state["reported"], strict=True)
         return not all(np.array_equal(now, reported) for now, reported in pairs)
 
-    def _reporter(self):
-        """Return a function that prints an epoch's line, or does nothing."""
-        if not self.verbose:
-            return lambda *_: None
-        began = time.perf_counter()
-        print(f"{'epoch':>6} {'objective':>14} {'step':>12} {'seconds':>9}")
+    def _past(self):
+        """Return the curves of the calls before."""
+        return self.loss_curve_, self.validation_loss_curve_
 
-        def report(epoch, objective, descent):
-            print(f"{epoch:>6} {objective:>14.6g} {descent.current_step:>12.4g} {time.perf_counter() - began:>9.3f}")
+    def _watch(self, descent, flat, past, given, sample_weight, *, fit):
+        """Have the lines of ``verbose`` printed and the callbacks called."""
+        if self.verbose:
+            descent.watchers.append(Printer() if fit else Printer("call", len(past[0]) + 1))
+        if has_callbacks(self):
+            task = ("fit", self.max_iter, descent.n_segments) if fit else ("partial_fit", 0, 0)
 
-        return report
+            def attributes():
+                return self._attributes(descent, flat, past, None)
 
-    def _store(self, descent, knowledge, generator, flat):
-        """Set the fitted attributes."""
+            descent.watchers.append(Callbacks(self, *given, sample_weight, attributes, *task))
+
+    def _attributes(self, descent, flat, past, reason):
+        """Return the fitted attributes as they would be if training ended now."""
         coef, intercept = descent.conditioning.to_user(*descent.answer)
-        self.coef_ = coef[0] if flat else coef
-        self.intercept_ = float(intercept[0]) if flat else intercept
-        self.t_ = descent.iterate.t
-        self.learning_rate_ = descent.current_step
-        self.batch_size_ = descent.batch_size
-        self.validation_loss_curve_ = None
-        self.best_iter_ = None
-        self._state = pack(descent, knowledge, generator, (coef.copy(), intercept.copy()))
+        curve, validation_curve = past
+        validated = descent.held_out is not None
+        if validated or validation_curve is not None:
+            before = [np.nan] * len(curve) if validation_curve is None else validation_curve
+            validation_curve = [*before, *(epoch.validation for epoch in descent.history)]
+        return {
+            "coef_": coef[0] if flat else coef,
+            "intercept_": float(intercept[0]) if flat else intercept,
+            "n_iter_": len(descent.history),
+            "t_": descent.iterate.t,
+            "learning_rate_": descent.current_step,
+            "batch_size_": descent.batch_size,
+            "loss_curve_": [*curve, *(epoch.objective for epoch in descent.history)],
+            "validation_loss_curve_": validation_curve,
+            "best_iter_": len(curve) + descent.held_out.best_epoch if validated else None,
+            "stop_reason_": reason,
+        }
+
+    def _store(self, descent, flat, past, reason, knowledge, generator):
+        """Set the fitted attributes, and close what watches."""
+        vars(self).update(self._attributes(descent, flat, past, reason))
+        self._state = pack(descent, knowledge, generator, tuple(a.copy() for a in self._user_weights()))
+        for watcher in descent.watchers:
+            watcher.end()
+
+    def _warning(self):
+        """Return what to warn of after ``fit``, or None."""
+        if self.stop_reason_ == "interrupted":
+            return (
+                f"Training was interrupted after {self.n_iter_} complete epochs. The model is that of the last, "
+                "or of the best with a validation set; fit with warm_start=True goes on from it."
+            )
+        if self.stop_reason_ == "max_iter" and self.tol is not None:
+            return (
+                f"max_iter={self.max_iter} epochs were not enough to come within tol={self.tol:g}. Raise max_iter or "
+                "tol; if features are nearly collinear, remove some, or use sklearn.linear_model.Ridge."
+            )
+        return None

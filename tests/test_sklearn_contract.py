@@ -35,7 +35,12 @@ VARIANTS = [
     {"penalty": "l1"},
     {"penalty": "elasticnet", "loss": "huber"},
     {"positive": True},
+    {"early_stopping": True},
 ]
+
+# Every variant under every method it allows.
+CALLS = [(method, params) for params in VARIANTS for method in ("fit", "partial_fit")]
+CALLS.remove(("partial_fit", {"early_stopping": True}))
 
 ATTRIBUTES = [
     "coef_",
@@ -61,6 +66,14 @@ def expected_failures(estimator):
         }
     if estimator.warm_start:
         return {"check_supervised_y_2d": "fits twice and demands the same result: a warm start goes on instead"}
+    if estimator.early_stopping:
+        partial_fit = "calls partial_fit, which early_stopping=True refuses, as in SGDRegressor"
+        return {
+            "check_fit_score_takes_y": partial_fit,
+            "check_n_features_in_after_fitting": partial_fit,
+            "check_estimators_partial_fit_n_features": partial_fit,
+            "check_sample_weight_equivalence_on_dense_data": "other rows are drawn to be held out when rows repeat",
+        }
     return {}
 
 
@@ -195,13 +208,15 @@ def test_predictions_and_attributes_do_not_share_memory_with_the_state(data, qui
 # --- fitted attributes -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize(
-    "params", [*VARIANTS, {"schedule": "invscaling"}, {"learning_rate": 1e-3, "precondition": False}], ids=str
+    ("method", "params"),
+    [*CALLS, *((m, p) for m in ("fit", "partial_fit") for p in ({"schedule": "invscaling"}, {"learning_rate": 1e-3}))],
+    ids=str,
 )
 def test_every_fitted_attribute_exists_in_every_configuration(data, quick, method, params):
     X, y = data
     model = getattr(quick(**params), method)(X, y)
+    validated = model.early_stopping
     missing = [name for name in ATTRIBUTES if not hasattr(model, name)]
     assert missing == []
     assert isinstance(model.n_iter_, int)
@@ -209,8 +224,13 @@ def test_every_fitted_attribute_exists_in_every_configuration(data, quick, metho
     assert isinstance(model.learning_rate_, float) and model.learning_rate_ > 0
     assert isinstance(model.batch_size_, int)
     assert isinstance(model.loss_curve_, list) and all(isinstance(loss, float) for loss in model.loss_curve_)
-    assert model.validation_loss_curve_ is None
-    assert model.best_iter_ is None
+    if validated:
+        assert len(model.validation_loss_curve_) == len(model.loss_curve_)
+        assert all(isinstance(loss, float) for loss in model.validation_loss_curve_)
+        assert isinstance(model.best_iter_, int)
+    else:
+        assert model.validation_loss_curve_ is None
+        assert model.best_iter_ is None
     assert model.n_features_in_ == 4
     assert not hasattr(model, "feature_names_in_")
 
@@ -240,10 +260,31 @@ def test_verbose_changes_nothing_but_the_printing(data, quick, capsys, schedule,
     assert_array_equal(loud.coef_, silent.coef_)
 
 
-def test_verbose_prints_a_line_for_every_epoch(data, quick, capsys):
-    loud = quick(verbose=1).fit(*data)
-    printed = capsys.readouterr().out
-    assert all(f"{loss:.6g}" in printed for loss in loud.loss_curve_)
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_verbose_prints_an_aligned_line_for_every_epoch(data, quick, capsys, early_stopping):
+    model = quick(verbose=1, early_stopping=early_stopping).fit(*data)
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title.split() == ["epoch", "objective", "validation", "step", "seconds"]
+    assert len(lines) == model.n_iter_
+    assert {len(line) for line in lines} == {len(title)}
+    for epoch, line in enumerate(lines):
+        number, objective, validation, step, seconds = line.split()
+        assert int(number) == epoch + 1
+        assert objective == f"{model.loss_curve_[epoch]:.6g}"
+        assert validation == (f"{model.validation_loss_curve_[epoch]:.6g}" if early_stopping else "-")
+        assert float(step) > 0 and float(seconds) >= 0
+    assert float(step) == pytest.approx(model.learning_rate_, rel=1e-3)
+
+
+def test_verbose_prints_a_line_for_every_partial_fit(data, quick, capsys):
+    model = quick(verbose=1)
+    for _ in range(3):
+        model.partial_fit(*data)
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title.split()[0] == "call"
+    assert [line.split()[:2] for line in lines] == [
+        [str(call), f"{loss:.6g}"] for call, loss in enumerate(model.loss_curve_, start=1)
+    ]
 
 
 # --- copies and persistence ------------------------------------------------------------------------------------------
@@ -276,12 +317,12 @@ def dump_with_joblib(model):
     [lambda model: pickle.loads(pickle.dumps(model)), dump_with_joblib],
     ids=["pickle", "joblib"],
 )
-@pytest.mark.parametrize("params", VARIANTS, ids=str)
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(("method", "params"), CALLS, ids=str)
 def test_persistence_keeps_the_model_to_the_bit(data, quick, round_trip, params, method):
     X, y = data
     model = getattr(quick(**params), method)(X, y)
-    restored = round_trip(model)
+    restored = round_trip(model).set_params(early_stopping=False)
+    model.set_params(early_stopping=False)
     assert_array_equal(restored.predict(X), model.predict(X))
     assert_array_equal(restored.partial_fit(X, y).coef_, model.partial_fit(X, y).coef_)
 

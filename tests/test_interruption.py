@@ -1,0 +1,161 @@
+"""Ctrl-C in fit: the model of the last complete epoch; in anything shorter, the model as it was."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+
+from sk_gdlinear import GDLinearRegressor, _descent
+
+PLAIN = dict(precondition=False, average=False, learning_rate=1e-3)
+
+
+@pytest.fixture
+def data(rng):
+    X = rng.normal(size=(40, 3)) + 1.0
+    return X, X @ [1.0, -2.0, 0.5] + rng.normal(size=40)
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+    """Function of ``call``: have Ctrl-C pressed at that piece of 10 rows, counted over all epochs."""
+    steps, n_calls = _descent.Descent.steps, 0
+    monkeypatch.setattr(_descent, "SEGMENT_ROWS", 10)
+
+    def interrupt_at(call):
+        def interrupted(self, n_rows):
+            nonlocal n_calls
+            n_calls += 1
+            if n_calls == call:
+                raise KeyboardInterrupt
+            return steps(self, n_rows)
+
+        monkeypatch.setattr(_descent.Descent, "steps", interrupted)
+
+    return interrupt_at
+
+
+@pytest.mark.parametrize("params", [{}, PLAIN, {"schedule": "invscaling"}, {"batch_size": 1}], ids=str)
+@pytest.mark.parametrize("call", [9, 12])
+def test_the_model_is_that_of_the_last_complete_epoch(data, seed, interrupt_at, params, call):
+    """An epoch has four pieces here: epoch 3 is interrupted, before its first update and in its last quarter."""
+    params = dict(batch_size=5, random_state=seed, tol=None) | params
+    expected = GDLinearRegressor(max_iter=2, **params).fit(*data)
+    interrupt_at(call)
+    model = GDLinearRegressor(**params)
+    with pytest.warns(ConvergenceWarning, match="interrupted after 2 complete epochs"):
+        model.fit(*data)
+    assert model.stop_reason_ == "interrupted"
+    assert (model.n_iter_, model.t_, model.loss_curve_) == (2, expected.t_, expected.loss_curve_)
+    assert_array_equal(model.coef_, expected.coef_)
+    assert model.intercept_ == expected.intercept_
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_going_on_after_an_interruption_equals_never_stopping(data, seed, interrupt_at, method):
+    """The row order that was drawn for the interrupted epoch is drawn again."""
+    params = PLAIN | dict(batch_size=5, random_state=seed, tol=None, warm_start=True)
+    expected = GDLinearRegressor(max_iter=3, **params).fit(*data)
+    interrupt_at(11)
+    model = GDLinearRegressor(**params)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(*data)
+    getattr(model.set_params(max_iter=1), method)(*data)
+    assert_array_equal(model.coef_, expected.coef_)
+    assert model.t_ == expected.t_
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_before_an_epoch_is_complete_nothing_changes(data, seed, interrupt_at, state_of, fitted, method):
+    model = GDLinearRegressor(batch_size=5, random_state=seed, warm_start=True)
+    if fitted:
+        model.fit(*data)
+    before = state_of(model)
+    interrupt_at(3)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(model, method)(*data)
+    assert state_of(model) == before
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_after_the_last_epoch_ctrl_c_costs_nothing(data, seed, monkeypatch, validated):
+    X, y = data
+    validation = dict(X_val=X[:9], y_val=y[:9]) if validated else {}
+    expected = GDLinearRegressor(random_state=seed).fit(X, y, **validation)
+    finish, presses = _descent.Descent.finish, iter([True, False])
+
+    def interrupted(self, *args):
+        finish(self, *args)
+        if next(presses):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_descent.Descent, "finish", interrupted)
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model = GDLinearRegressor(random_state=seed).fit(X, y, **validation)
+    assert_array_equal(model.coef_, expected.coef_)
+    assert model.loss_curve_ == expected.loss_curve_
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no interval timers")
+@pytest.mark.filterwarnings("ignore:Training was interrupted")
+@pytest.mark.parametrize("validated", [False, True])
+def test_no_moment_is_a_bad_one(data, validated, monkeypatch):
+    """At whatever instruction Ctrl-C arrives, the model is that of a complete epoch, the best with a validation set."""
+    reason_to_stop, delay = _descent.Descent.reason_to_stop, 0.0
+
+    def start_the_clock(self, *args):
+        if len(self.history) == 2 and delay:
+            signal.setitimer(signal.ITIMER_REAL, delay)
+        return reason_to_stop(self, *args)
+
+    monkeypatch.setattr(_descent.Descent, "reason_to_stop", start_the_clock)
+    X, y = data
+    validation = dict(X_val=X[:9], y_val=y[:9]) if validated else {}
+    params = dict(tol=None, random_state=0)
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        for trial in range(30):
+            delay = 1e-3 + 7e-6 * trial
+            model = GDLinearRegressor(max_iter=10**9, **params).fit(X, y, **validation)
+            delay = 0.0
+            expected = GDLinearRegressor(max_iter=model.n_iter_, **params).fit(X, y, **validation)
+            assert model.stop_reason_ == "interrupted"
+            assert model.loss_curve_ == expected.loss_curve_
+            assert model.best_iter_ == expected.best_iter_
+            assert_array_equal(model.coef_, expected.coef_)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+SCRIPT = """
+import warnings
+import numpy as np
+from sk_gdlinear import GDLinearRegressor
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(400_000, 4))
+y = X.sum(axis=1)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    model = GDLinearRegressor(tol=None, max_iter=10**9, random_state=0, verbose=1).fit(X, y)
+again = GDLinearRegressor(tol=None, max_iter=model.n_iter_, random_state=0).fit(X, y)
+print(model.stop_reason_, *(w.category.__name__ for w in caught), np.array_equal(model.coef_, again.coef_))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a child process")
+def test_a_signal_ends_the_epochs_of_a_process_of_its_own():
+    """Delivered wherever the process happens to be."""
+    child = subprocess.Popen([sys.executable, "-u", "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
+    try:
+        while not child.stdout.readline().startswith("     3 "):
+            assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        out, _ = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert out.splitlines()[-1] == "interrupted ConvergenceWarning True"
