@@ -44,8 +44,9 @@ OVERSHOT = 1e-4
 # Width over which a kink is smoothed, in target spreads, where the loss is only looked at.
 SHARPEST = 1e-6
 
-# Besides the iterate, what decides the answer and its step; replaced, never changed in place.
-MARKED = ("step_factor", "slope", "loss", "penalty", "smoothing", "null_objective")
+# Besides the iterate, what decides the answer and its step.  All are replaced, never changed in place, but for what the
+# reduction holds; whether it holds anything is what matters where the descent has ended.
+MARKED = ("step_factor", "slope", "loss", "penalty", "smoothing", "null_objective", "reduction")
 
 # Relative disadvantage at which an average starts anew, and the rows of a stream over which it is judged.
 LAG = 0.02

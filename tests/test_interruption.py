@@ -54,6 +54,27 @@ def test_the_model_is_that_of_the_last_complete_epoch(data, seed, interrupt_at, 
     assert model.intercept_ == expected.intercept_
 
 
+@pytest.mark.filterwarnings("ignore:max_iter")
+@pytest.mark.parametrize("params", [dict(loss="quantile", penalty="l1", alpha=0.1), dict(schedule="adaptive")], ids=str)
+def test_a_mark_brings_back_answer_objective_and_step(data, seed, monkeypatch, params):
+    """Also where the loss, its penalty and the step have changed since."""
+    complete_epoch, marks = _descent.Descent.complete_epoch, []
+
+    def marked(self, *args):
+        losses = complete_epoch(self, *args)
+        marks.append((self, self.mark(), self.answer[0].copy(), self.objective(), self.current_step))
+        return losses
+
+    monkeypatch.setattr(_descent.Descent, "complete_epoch", marked)
+    GDLinearRegressor(max_iter=60, tol=0.1, random_state=seed, **params).fit(*data)
+    assert len({step for *_, step in marks}) > 1
+    for descent, mark, W, objective, step in marks:
+        descent.return_to(mark)
+        assert_array_equal(descent.answer[0], W)
+        assert descent.objective() == objective
+        assert descent.current_step == step
+
+
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_going_on_after_an_interruption_equals_never_stopping(data, seed, interrupt_at, method):
     """The row order that was drawn for the interrupted epoch is drawn again."""
