@@ -5,6 +5,7 @@ are the same for the same arguments, on every run.
 """
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.datasets import load_diabetes, load_linnerud
 
 SIGNAL_TO_NOISE = 2.0  # standard deviations: R² of the true coefficients is 4 / 5
@@ -102,3 +103,13 @@ def mixed_scales(n=300_000, d=100, n_one_hot=60, seed=0):
     numeric += rng.uniform(-10.0, 10.0, size=numeric.shape[1])
     numeric *= rng.permutation(np.geomspace(1e-3, 1e3, numeric.shape[1]))
     return np.hstack([numeric, categories]), _with_noise(signal, rng)
+
+
+def sparse_rows(n=200_000, d=100_000, per_row=50, seed=0):
+    """CSR matrix of `per_row` normal entries a row in random columns."""
+    rng = np.random.default_rng(seed)
+    columns = np.sort(rng.integers(0, d, (n, per_row), dtype=np.int32), axis=1).ravel()
+    starts = np.arange(0, n * per_row + 1, per_row, dtype=np.int32)
+    X = csr_array((rng.standard_normal(n * per_row), columns, starts), shape=(n, d))
+    X.sum_duplicates()
+    return X, _with_noise(X @ rng.standard_normal(d), rng)

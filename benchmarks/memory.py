@@ -1,6 +1,7 @@
 """Peak extra memory of one fit, measured in a process of its own.
 
-``python benchmarks/memory.py 1000000 20 float64`` prints the bytes above those held before ``fit``.
+``python benchmarks/memory.py`` prints a table of all kinds of input; ``python benchmarks/memory.py 1000000 20 float64
+memmap`` the bytes above those held before ``fit`` for one.
 """
 
 import ctypes
@@ -8,9 +9,13 @@ import gc
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
+
+from report import heading, table
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -71,12 +76,51 @@ def in_child(*command):
     return int(subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def extra_bytes(n, d, dtype):
+def _read_only(X):
+    X.flags.writeable = False
+    return X
+
+
+def _memmap(X):
+    with tempfile.NamedTemporaryFile() as file:
+        X.tofile(file)
+        mapped = np.memmap(file.name, dtype=X.dtype, mode="r", shape=X.shape)
+    mapped.sum()  # its pages are in memory before the count begins, as the other kinds are
+    return mapped
+
+
+def _frame(library):
+    import importlib
+
+    frames = importlib.import_module(library)
+    return lambda X: frames.DataFrame({f"x{j}": X[:, j].copy() for j in range(X.shape[1])})
+
+
+def _csr(X):
+    """A tenth of the entries."""
+    X[np.arange(X.size).reshape(X.shape) % 10 != 0] = 0.0
+    return csr_array(X)
+
+
+KINDS = {
+    "C order": lambda X: X,
+    "read-only": _read_only,
+    "memmap": _memmap,
+    "Fortran order": np.asfortranarray,
+    "pandas": lambda X: _frame("pandas")(X),
+    "polars": lambda X: _frame("polars")(X),
+    "CSR": _csr,
+}
+
+
+def extra_bytes(n, d, dtype, kind="C order"):
     """Peak extra memory of a fit, after a small one has loaded all code."""
     from sk_gdlinear import GDLinearRegressor
 
-    GDLinearRegressor(max_iter=2, tol=None, random_state=0).fit(*_data(1000, d, dtype))
+    X, y = _data(1000, d, dtype)
+    GDLinearRegressor(max_iter=2, tol=None, random_state=0).fit(KINDS[kind](X), y)
     X, y = _data(n, d, dtype)
+    X = KINDS[kind](X)
     return peak_extra(lambda: GDLinearRegressor(random_state=0).fit(X, y))
 
 
@@ -98,5 +142,17 @@ def rows(shapes):
     return result
 
 
+def kind_rows(n=1_000_000, d=20):
+    """Table rows for every kind of input, float64."""
+    result = []
+    for kind in KINDS:
+        size, extra = n * d * (1.2 if kind == "CSR" else 8), in_child(__file__, n, d, "float64", kind)
+        result.append({"input": kind, "X MB": size / 1e6, "extra MB": extra / 1e6, "% of X": 100 * extra / size})
+    return result
+
+
 if __name__ == "__main__":
-    print(extra_bytes(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    if len(sys.argv) > 1:
+        print(extra_bytes(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))
+    else:
+        print(heading("Peak extra memory of a fit, by kind of input"), table(kind_rows()), sep="\n")

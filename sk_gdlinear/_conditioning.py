@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._engine import kernel
-from ._rows import evenly_spaced
+from ._engine import kernel_for
+from ._rows import SEGMENT_ROWS, evenly_spaced
+from ._sparse import CentredRows, block_moments, issparse
 
 # Rows from which the largest eigenvalue is estimated, fewer where they are long, and the margin for what they may miss.
 EIGENVALUE_ROWS = 2048
@@ -53,7 +54,7 @@ class Moments:
     def merged(self, other):
         """Return the statistics of the rows of both."""
         if self.count == 0.0 or other.count == 0.0:
-            return (self if other.count == 0.0 else other).copy()
+            return self if other.count == 0.0 else other
         count = self.count + other.count
         delta = other.mean - self.mean
         with np.errstate(over="ignore", invalid="ignore"):  # squares out of range: see spread
@@ -66,6 +67,7 @@ class Moments:
 
     def add(self, X, order, weight):
         """Take in the rows ``order`` of ``X``."""
+        kernel = kernel_for(X)
         add = column_moments if kernel is None else kernel.column_moments
         with np.errstate(over="ignore", invalid="ignore"):  # squares out of range: see spread
             self.count = add(X, order, weight, self.mean, self.square_deviation, self.low, self.high, self.count)
@@ -93,12 +95,16 @@ def column_moments(X, order, weight, mean, square_deviation, low, high, count):
         block = X[rows].astype(np.float64)
         s = np.ones(len(rows)) if weight is None else weight[rows].astype(np.float64)
         total = s.sum()
-        block_mean = s @ block / total
+        if issparse(block):
+            block_mean, block_square, block_low, block_high = block_moments(block, s)
+        else:
+            block_mean, block_low, block_high = s @ block / total, block.min(axis=0), block.max(axis=0)
+            block_square = s @ (block - block_mean) ** 2
         delta = block_mean - mean
         mean += delta * (total / (count + total))
-        square_deviation += s @ (block - block_mean) ** 2 + delta**2 * (count * total / (count + total))
-        np.minimum(low, block.min(axis=0), out=low)
-        np.maximum(high, block.max(axis=0), out=high)
+        square_deviation += block_square + delta**2 * (count * total / (count + total))
+        np.minimum(low, block_low, out=low)
+        np.maximum(high, block_high, out=high)
         count += total
     return count
 
@@ -146,7 +152,9 @@ class Conditioning(NamedTuple):
             return np.divide(before.inv_scale, self.inv_scale, out=ratio, where=known, casting="same_kind")
 
     def rows(self, X):
-        """Conditioned rows ``z``."""
+        """Conditioned rows ``z``: an array, or what multiplies like one."""
+        if issparse(X):
+            return CentredRows.of(X, self.shift, self.inv_scale)
         return (X - self.shift) * self.inv_scale
 
     def targets(self, Y):
@@ -193,7 +201,11 @@ def max_row_norm(X, order, weight, shift, inv_scale, fit_intercept):
     largest = 0.0
     for start in range(0, len(order), BLOCK_ROWS):
         rows = order[start : start + BLOCK_ROWS]
-        norm = (((X[rows] - shift) * inv_scale).astype(np.float64) ** 2).sum(axis=1) + bool(fit_intercept)
+        if issparse(X):
+            norm = CentredRows.of(X[rows], shift, inv_scale).square_norms()
+        else:
+            norm = (((X[rows] - shift) * inv_scale).astype(np.float64) ** 2).sum(axis=1)
+        norm += bool(fit_intercept)
         if weight is not None:
             norm *= weight[rows]
         largest = max(largest, float(norm.max()))
@@ -207,12 +219,12 @@ def max_eigenvalue(A):
     """
     n, d = A.shape
     if min(n, d) <= GRAM_COLUMNS:
-        gram = A.T @ A if d <= n else A @ A.T
+        gram = A.gram() if isinstance(A, CentredRows) else A.T @ A if d <= n else A @ A.T
         return float(np.linalg.eigvalsh(gram)[-1]) / n
-    v = A.sum(axis=0) + np.random.default_rng(0).standard_normal(d)
+    v = np.ones(n) @ A + np.random.default_rng(0).standard_normal(d)
     value = 0.0
     for _ in range(POWER_ITERATIONS):
-        v = A.T @ (A @ (v / np.linalg.norm(v)))
+        v = (A @ (v / np.linalg.norm(v))) @ A
         before, value = value, float(np.linalg.norm(v))
         if value <= 1.01 * before:
             break
@@ -221,6 +233,10 @@ def max_eigenvalue(A):
 
 def weighted_rows(data, rows, conditioning, fit_intercept):
     """Conditioned ``rows`` times the roots of their weights, float64, the intercept's 1 included."""
+    if issparse(data.X):
+        A = conditioning.rows(data.X[rows])
+        A = A.with_column_of_ones() if fit_intercept else A
+        return A if data.weight is None else A.times(np.sqrt(data.weight[rows]))
     d = data.X.shape[1]
     A = np.ones((len(rows), d + bool(fit_intercept)))
     for start in range(0, len(rows), BLOCK_ROWS):
@@ -236,11 +252,15 @@ def curvature(data, conditioning, fit_intercept, shuffle):
     ``lambda_1`` is that of a sample of all rows.  Rows visited in their own order may be alike over long stretches:
     then it is the largest of any stretch.
     """
+    kernel = kernel_for(data.X)
     norm = max_row_norm if kernel is None else kernel.max_row_norm
     maps = conditioning.shift, conditioning.inv_scale
     largest_norm = max(norm(data.X, rows, data.weight, *maps, fit_intercept) for rows in data.segments())
     most = max(FEWEST_EIGENVALUE_ROWS, min(EIGENVALUE_ROWS, EIGENVALUE_NUMBERS // data.X.shape[1]))
-    stretches = [data.sample(most)] if shuffle else (rows[evenly_spaced(len(rows), most)] for rows in data.segments())
+    if shuffle:
+        stretches = [data.sample(most)]
+    else:
+        stretches = (rows[evenly_spaced(len(rows), most)] for rows in data.segments(rows=SEGMENT_ROWS))
     eigenvalue = max(max_eigenvalue(weighted_rows(data, rows, conditioning, fit_intercept)) for rows in stretches)
     return largest_norm, EIGENVALUE_MARGIN * eigenvalue
 

@@ -4,6 +4,7 @@
 is the loop ``Descent.run``; ``partial_fit`` calls ``Descent.epoch`` once.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._conditioning import Conditioning, median, safe_step
-from ._engine import kernel
+from ._engine import kernel_for
 from ._objective import (
     Loss,
     Penalty,
@@ -24,8 +25,9 @@ from ._objective import (
     smoothing_width,
 )
 from ._reduction import Reduction
-from ._rows import SEGMENT_ROWS, Data
+from ._rows import Data
 from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR, SCHEDULES, automatic_step, averaging_weight
+from ._sparse import issparse, product
 from ._stopping import StoppingRule
 
 # A batch whose objective exceeds this many times that of predicting the mean gets the safe step (automatic steps only).
@@ -136,7 +138,8 @@ def run_epoch(
 
     Parameters
     ----------
-    X, Y : ndarray of shape (n, d) and (n, k)
+    X : ndarray or csr_array of shape (n, d)
+    Y : ndarray of shape (n, k)
     order : ndarray of int
         Row numbers; batch ``i`` holds ``order[i * batch_size : (i + 1) * batch_size]``.
     weight : ndarray of shape (n,) or None
@@ -199,18 +202,26 @@ def run_epoch(
 def mean_loss(data, conditioning, loss, W, b, every=1):
     """Loss per target over the rows, in conditioned units; over every ``every``-th block of rows only."""
     # Offsets that dwarf a column's spread leave float32 few digits: there rows are centred first, in cache.
-    centre = data.X.dtype == np.float32
+    sparse = issparse(data.X)
+    centre = data.X.dtype == np.float32 and not sparse
     coef, intercept = (W, b) if centre else conditioning.to_user(W, b)
+    if sparse:
+        kernel, B = kernel_for(data.X), np.ascontiguousarray(coef.T, dtype=np.float64)
+        multiply = product if kernel is None else kernel.product
     unit = 1.0 if centre else conditioning.target_inv_scale
     totals, total_weight = np.zeros(len(b)), 0.0
     block = max(OBJECTIVE_ROWS, OBJECTIVE_NUMBERS // data.X.shape[1])
     for start in range(0, data.n_rows, every * block):
-        rows = slice(start, start + block)
+        rows = slice(start, min(start + block, data.n_rows))
         rows = rows if data.index is None else data.index[rows]
-        X, Y = data.X[rows], data.Y[rows]
-        if centre:
-            X, Y = conditioning.rows(X), conditioning.targets(Y)
-        E = error(forward(X, coef, intercept), Y)
+        if sparse:
+            order = np.arange(rows.start, rows.stop) if data.index is None else rows
+            E = error(multiply(data.X, order, B) + intercept, data.Y[rows])
+        else:
+            X, Y = data.X[rows], data.Y[rows]
+            if centre:
+                X, Y = conditioning.rows(X), conditioning.targets(Y)
+            E = error(forward(X, coef, intercept), Y)
         E *= unit
         weight = None if data.weight is None else data.weight[rows]
         totals += batch_loss(E, loss, weight) * len(E)
@@ -280,7 +291,7 @@ class Descent:
     @property
     def segment_rows(self):
         """Rows an engine is handed at once: whole batches."""
-        return self.batch_size * max(1, SEGMENT_ROWS // self.batch_size)
+        return self.batch_size * max(1, self.data.segment_rows // self.batch_size)
 
     @property
     def n_segments(self):
@@ -310,8 +321,8 @@ class Descent:
 
     def visit(self, rows, steps, mixing, batch_size):
         """Make one update per batch of ``rows``; return the sum of the losses on the way."""
+        it, data, kernel = self.iterate, self.data, kernel_for(self.data.X)
         run = run_epoch if kernel is None else kernel.run_epoch
-        it, data = self.iterate, self.data
         ceiling = GUARD * self.null_objective if self.step is None else np.inf
         with np.errstate(over="ignore", invalid="ignore"):  # the caller sees it
             return run(
@@ -334,7 +345,9 @@ class Descent:
     def answer(self):
         """The weights to report."""
         W, b = self.iterate.centre
-        return W if self.iterate.mean_W is None else self.penalty.proximal(W, self.iterate.mean_step), b
+        if self.iterate.mean_W is not None:
+            W = self.penalty.proximal(W, self.iterate.mean_step).astype(W.dtype, copy=False)
+        return W, b
 
     def objective(self, every=1):
         """Objective of the reported weights: in conditioned units, and in the user's."""
@@ -392,7 +405,7 @@ class Descent:
 
         The descent then stands where it did after the last complete epoch, or the best one where rows are held out.
         """
-        every = 1 if self.reducible or self.data.X.size <= WATCH_ALL else WATCH_EVERY
+        every = 1 if self.reducible or math.prod(self.data.X.shape) <= WATCH_ALL else WATCH_EVERY
         before = start = self.objective(every)[0]
         level = start if self.held_out is None else np.inf
         geometric = self.one_batch or self.reducible

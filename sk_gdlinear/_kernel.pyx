@@ -13,19 +13,7 @@ from libc.string cimport memset
 from cython.view cimport array as cvarray
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define gd_prefetch(address) __builtin_prefetch(address)
-    #else
-    #define gd_prefetch(address) ((void)0)
-    #endif
-    """
-    void gd_prefetch(const void *address) noexcept nogil
-
-ctypedef fused floating:
-    float
-    double
+include "_terms.pxi"
 
 cdef enum:
     TILE_BYTES = 131072     # gathered at once: well within a common L2 cache
@@ -141,16 +129,6 @@ cdef struct Terms:
     void *drift_b
     void *change_W
     void *change_b
-
-
-cdef inline floating _derivative(floating e, floating offset, floating low, floating high) noexcept nogil:
-    e += offset
-    return low if e < low else high if e > high else e
-
-
-cdef inline double _value(floating e, floating derivative, floating offset) noexcept nogil:
-    cdef double u = derivative - offset
-    return offset * <double>e + u * (e - 0.5 * u)
 
 
 cdef double _output_gradient(
@@ -303,8 +281,7 @@ cdef inline void _descend(
             point = W[i] - step * grad[i]
             if mean != NULL:
                 mean[i] += mix * (point - mean[i])
-            point = point - width if point > width else point + width if point < -width and not positive else 0
-            W[i] = point / (1 + step * l2[i])
+            W[i] = _threshold(point, width, positive) / (1 + step * l2[i])
     elif mean != NULL:
         for i in range(size):
             W[i] -= step * grad[i]

@@ -23,6 +23,7 @@ from ._objective import LOSSES
 from ._rows import Data
 from ._schedules import SCHEDULES
 from ._setup import AUTO_BATCH_SIZE, Knowledge, Settings, carry_on, make_descent, pack, start_at, unpack
+from ._sparse import as_csr, issparse
 from ._validation import (
     as_targets,
     check_alpha,
@@ -413,7 +414,9 @@ class GDLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             Predictions, 1-D if the y fitted was; float32 for float32 X.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=[np.float64, np.float32])
+        if issparse(X):
+            X = as_csr(X)
         coef = np.asarray(self.coef_, dtype=np.float64)
         if X.dtype == np.float64:
             return X @ coef.T + self.intercept_
@@ -424,6 +427,11 @@ class GDLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             rows = slice(start, start + PREDICT_ROWS)
             prediction[rows] = X[rows].astype(np.float64) @ coef.T + self.intercept_
         return prediction
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def _transact(self, method, *args):
         """Call ``method`` and warn of what it returns; if it raises, leave every attribute as it was."""
@@ -450,6 +458,7 @@ class GDLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             self,
             X,
             y,
+            accept_sparse="csr",
             reset=reset,
             dtype=[np.float64, np.float32],
             order="C",
@@ -457,6 +466,8 @@ class GDLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             y_numeric=True,
             ensure_all_finite=False,
         )
+        if issparse(X):
+            X = as_csr(X)
         sample_weight = check_weights(sample_weight, X)
         if sample_weight is not None and not sample_weight.any() and reset:
             raise ValueError("All sample weights are zero: at least one weight must be non-zero.")

@@ -3,9 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 
 # Rows between two looks at the clock, the keyboard and the finiteness of the loss.
 SEGMENT_ROWS = 1 << 16
+
+# Entries per column beside which a pass over the columns of sparse rows is cheap; and the entries of about a second.
+SEGMENT_ENTRIES = 16
+MOST_SEGMENT_ENTRIES = 1 << 26
 
 # Rows up to which every row is placed at random; beyond, rows in a run, and runs dealt out together.
 FULL_SHUFFLE_ROWS = 1 << 15
@@ -20,7 +25,7 @@ class Data(NamedTuple):
     ``weight`` is ``s / mean(s)`` or None; ``index`` the rows of non-zero weight, or None for all.
     """
 
-    X: np.ndarray  # (n, d), C-ordered
+    X: np.ndarray | csr_array  # (n, d), C-ordered
     Y: np.ndarray  # (n, k), of X's dtype
     weight: np.ndarray | None = None
     index: np.ndarray | None = None
@@ -30,8 +35,20 @@ class Data(NamedTuple):
         """Rows that count."""
         return self.X.shape[0] if self.index is None else len(self.index)
 
-    def segments(self, rng=None, rows=SEGMENT_ROWS):
+    @property
+    def segment_rows(self):
+        """Rows worked off between two looks: of sparse rows as many as hold far more entries than there are columns.
+
+        Their engine passes over all columns at every call.
+        """
+        if not issparse(self.X):
+            return SEGMENT_ROWS
+        entries = min(SEGMENT_ENTRIES * self.X.shape[1], MOST_SEGMENT_ENTRIES)
+        return max(SEGMENT_ROWS, entries * self.X.shape[0] // max(self.X.nnz, 1))
+
+    def segments(self, rng=None, rows=None):
         """Yield row numbers as the engines take them, ``rows`` at a time: in a new random order, or in their own."""
+        rows = rows or self.segment_rows
         for places in cut(in_order(self.n_rows) if rng is None else shuffled(self.n_rows, rng), rows):
             yield places if self.index is None else self.index[places]
 
@@ -80,12 +97,14 @@ def shuffled(n, rng):
 
 def cut(stretches, rows):
     """Cut stretches of numbers, one after the other, into pieces of ``rows``, the last one shorter."""
-    rest = np.empty(0, dtype=np.intp)
+    held, length = [], 0
     for stretch in stretches:
-        rest = np.append(rest, stretch) if len(rest) else stretch
-        whole = len(rest) // rows * rows
-        for start in range(0, whole, rows):
-            yield rest[start : start + rows]
-        rest = rest[whole:]
-    if len(rest):
-        yield rest
+        held.append(stretch)
+        length += len(stretch)
+        if length >= rows:
+            joined, whole = np.concatenate(held), length // rows * rows
+            for start in range(0, whole, rows):
+                yield joined[start : start + rows]
+            held, length = [joined[whole:]], length - whole
+    if length:
+        yield np.concatenate(held)

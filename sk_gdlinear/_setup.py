@@ -90,7 +90,7 @@ class Knowledge:
         mean_weight = self.weight_sum / self.n_rows
         if sample_weight is None and mean_weight == 1.0:
             return data
-        s = np.ones(len(X)) if sample_weight is None else sample_weight
+        s = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         return data._replace(weight=_like(s / mean_weight, X))
 
     @property

@@ -54,7 +54,7 @@ def check_weights(sample_weight, X):
     if sample_weight is None:
         return None
     if isinstance(sample_weight, numbers.Real):
-        sample_weight = np.full(len(X), float(sample_weight))
+        sample_weight = np.full(X.shape[0], float(sample_weight))
     s = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if s.ndim != 1:
         raise ValueError(f"Sample weights must be a 1D array or a scalar, got an array of shape {s.shape}.")

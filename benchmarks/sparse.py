@@ -1,0 +1,136 @@
+"""Sparse rows beside SGDRegressor on the same CSR matrix: time per epoch, and time to its training R².
+
+``python benchmarks/sparse.py`` prints two markdown tables; ``--quick`` takes small matrices. Every matrix has 50
+entries a row in random columns; the last column of the first table says what ten times as many columns cost.
+"""
+
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import argparse
+import warnings
+
+import numpy as np
+from sklearn.linear_model import SGDRegressor
+
+from data import sparse_rows
+from report import heading, interleaved, milliseconds, spread, table, write_json
+from sk_gdlinear import GDLinearRegressor
+
+SHAPES = [(200_000, 100_000), (200_000, 1_000_000)]
+QUICK_SHAPES = [(10_000, 5_000), (10_000, 50_000)]
+BATCH_SIZES = (32, 256)
+EPOCHS = 4  # timed together, beyond the second, in which the first anchors of variance reduction are taken
+MOST_EPOCHS = 100  # tried, to come as far as SGDRegressor
+
+
+def ours(batch_size, max_iter):
+    """Our defaults for a fixed number of epochs."""
+    return GDLinearRegressor(batch_size=batch_size, max_iter=max_iter, tol=None, random_state=0)
+
+
+def time_epochs(X, y, n_runs):
+    """Return for every batch size ms of the first epoch, of a later one, and of the peer's, from paired runs."""
+    calls = {"peer": lambda: SGDRegressor(random_state=0).partial_fit(X, y)}
+    for batch_size in BATCH_SIZES:
+        calls[batch_size, "stream"] = lambda m=batch_size: GDLinearRegressor(batch_size=m).partial_fit(X, y)
+        for epochs in (2, 2 + EPOCHS):
+            calls[batch_size, epochs] = lambda m=batch_size, e=epochs: ours(m, e).fit(X, y)
+    times = interleaved(calls, n_runs)
+    return times["peer"], {m: ((times[m, 2 + EPOCHS] - times[m, 2]) / EPOCHS, times[m, "stream"]) for m in BATCH_SIZES}
+
+
+def epoch_rows(problems, n_runs):
+    """Rows of the first table."""
+    rows, narrow = [], {}
+    for (n, d), (X, y) in problems.items():
+        peer, measured = time_epochs(X, y, n_runs)
+        for m, (epoch, stream) in measured.items():
+            rows.append(
+                {
+                    "rows × columns": f"{n:,} × {d:,}",
+                    "batch": m,
+                    "SGDRegressor ms": float(np.median(peer)),
+                    "epoch ms": float(np.median(epoch)),
+                    "ratio": float(np.median(peer / epoch)),
+                    "ratio min–max": spread(peer / epoch),
+                    "partial_fit ms": float(np.median(stream)),
+                    "ten times the columns": float(np.median(epoch) / narrow[m]) if m in narrow else None,
+                }
+            )
+            narrow.setdefault(m, float(np.median(epoch)))
+    return rows
+
+
+def shortest_fit(X, y, target):
+    """Milliseconds and epochs of our shortest fit whose training R² is at least `target`."""
+    for epochs in range(1, MOST_EPOCHS + 1):
+        model = ours("auto", epochs)
+        elapsed = milliseconds(lambda model=model: model.fit(X, y))
+        if model.score(X, y) >= target:
+            return elapsed, epochs
+    return None, None
+
+
+def accuracy_rows(problems):
+    """Rows of the second table."""
+    rows = []
+    for (n, d), (X, y) in problems.items():
+        peer, default = SGDRegressor(random_state=0), GDLinearRegressor(random_state=0)
+        peer_ms = milliseconds(lambda peer=peer, X=X, y=y: peer.fit(X, y))
+        target = peer.score(X, y)
+        shortest, epochs = shortest_fit(X, y, target)
+        default_ms = milliseconds(lambda model=default, X=X, y=y: model.fit(X, y))
+        rows.append(
+            {
+                "rows × columns": f"{n:,} × {d:,}",
+                "SGDRegressor ms": peer_ms,
+                "its epochs": peer.n_iter_,
+                "its R²": target,
+                "ms to that R²": shortest,
+                "epochs": epochs,
+                "times sooner": peer_ms / shortest if shortest else None,
+                "default fit ms": default_ms,
+                "its  R²": default.score(X, y),
+                "its  epochs": default.n_iter_,
+            }
+        )
+    return rows
+
+
+def parse_args():
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small matrices, few runs")
+    parser.add_argument("--runs", type=int, help="paired runs per row (default 5, quick 3)")
+    parser.add_argument("--only", choices=["epochs", "accuracy"], help="one table alone")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    return parser.parse_args()
+
+
+def main():
+    """Print the tables."""
+    args = parse_args()
+    warnings.simplefilter("ignore")  # peers that do not converge say so at every fit
+    problems = {shape: sparse_rows(*shape) for shape in (QUICK_SHAPES if args.quick else SHAPES)}
+    parts = {
+        "epochs": (
+            "Milliseconds per epoch (median; ratio = SGDRegressor / ours, pair by pair)",
+            lambda: epoch_rows(problems, args.runs or (3 if args.quick else 5)),
+        ),
+        "accuracy": ("Milliseconds to SGDRegressor's training R²", lambda: accuracy_rows(problems)),
+    }
+    print(heading("Sparse rows"))
+    results = {}
+    for name, (title, measure) in parts.items():
+        if args.only in (None, name):
+            results[name] = measure()
+            print(f"## {title}\n\n{table(results[name])}", flush=True)
+    if args.json:
+        write_json(args.json, **results)
+
+
+if __name__ == "__main__":
+    main()
