@@ -265,6 +265,23 @@ def curvature(data, conditioning, fit_intercept, shuffle):
     return largest_norm, EIGENVALUE_MARGIN * eigenvalue
 
 
+def second_moments(data, conditioning, fit_intercept, column_squares):
+    """Estimate ``Z^T Z / n``, the second derivatives of half the mean squared error, the intercept's 1 included.
+
+    Entries are those of a sample of the rows, but the diagonal is no less than the columns' mean squares over all rows,
+    to which rare entries add what they leave out of a sample.  None for more columns than are worth it.
+    """
+    if data.X.shape[1] >= GRAM_COLUMNS:
+        return None
+    A = weighted_rows(data, data.sample(EIGENVALUE_ROWS), conditioning, fit_intercept)
+    if isinstance(A, CentredRows):
+        A = A @ np.eye(A.shape[1])
+    H = A.T @ A / len(A)
+    known = np.append(column_squares, 1.0) if fit_intercept else column_squares
+    np.fill_diagonal(H, np.maximum(np.diag(H), known))
+    return H
+
+
 def safe_step(Z, grad_W, grad_b, weight):
     r"""Step along the gradient that minimises this batch's squared error, and raises no loss of smaller curvature.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._conditioning import Conditioning, median, safe_step
+from ._conditioning import Conditioning, median, safe_step, second_moments
 from ._engine import kernel_for
 from ._objective import (
     Loss,
@@ -28,7 +28,7 @@ from ._reduction import Reduction
 from ._rows import Data
 from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR, SCHEDULES, automatic_step, averaging_weight
 from ._sparse import issparse, product
-from ._stopping import StoppingRule
+from ._stopping import StoppingRule, newton_decrement
 
 # A batch whose objective exceeds this many times that of predicting the mean gets the safe step (automatic steps only).
 GUARD = 16.0
@@ -254,10 +254,12 @@ class Descent:
     null_objective: float  # of predicting the mean, or a bound of it, in conditioned units
     zero_objective: float  # of predicting 0
     null_b: np.ndarray  # the intercept that predicts the mean
+    column_squares: np.ndarray | None = None  # (d,), mean squares in conditioned units; where the loss is quadratic
     one_batch: bool = False  # the only batch there is: no sampling noise, hence the step 1 / lambda_1
     reducible: bool = False  # whether variance is reduced after the first epoch
     step_factor: float = 1.0
     reduction: Reduction = Reduction()
+    second_moments: np.ndarray | None = None  # second derivatives of the objective, where they are known
     held_out: object | None = None  # a _held_out.HeldOut: rows to judge by in place of the training rows
     watchers: list = field(default_factory=list)  # of _watchers.Watcher: told of each epoch
     history: list = field(default_factory=list)  # an Epoch for each one that is complete
@@ -340,6 +342,8 @@ class Descent:
             still = np.zeros(-(-len(rows) // OBJECTIVE_ROWS))  # updates of step 0, which leave the weights alone
             self.visit(rows, still, still, OBJECTIVE_ROWS)
         self.reduction.renew(self.data.n_rows)
+        if self.column_squares is not None:
+            self.second_moments = second_moments(self.data, self.conditioning, self.fit_intercept, self.column_squares)
 
     @property
     def answer(self):
@@ -473,11 +477,21 @@ class Descent:
             self.step_factor *= 0.5
             rule.quiet = 0
         else:
-            quiet = rule.update(len(self.history), level, losses.judged, self.iterate.t)
+            remaining = None if self.held_out is not None else self.remaining_gain()
+            quiet = rule.update(len(self.history), level, losses.judged, self.iterate.t, remaining)
         if quiet and self.schedule == "adaptive" and self.step_factor > ADAPTIVE_FLOOR:
             self.step_factor *= ADAPTIVE_FACTOR
             rule.quiet, quiet = 0, False
         return quiet, losses
+
+    def remaining_gain(self):
+        """Return what the objective can still fall by, to judge by its derivatives; None where they are not known."""
+        if self.second_moments is None:
+            return None
+        gradient = self.reduction.drift_W
+        if self.fit_intercept:
+            gradient = np.column_stack([gradient, self.reduction.drift_b])
+        return newton_decrement(gradient, self.second_moments)
 
     def reason_to_stop(self, quiet, max_iter):
         """Tell the watchers of the epoch; return why it is the last one, or None."""

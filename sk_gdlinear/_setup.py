@@ -167,6 +167,10 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
     edges = None
     if settings.step is None:
         edges = curvature(data, conditioning, settings.fit_intercept, settings.shuffle)
+    column_squares = None
+    if settings.precondition and loss.is_squared_error and penalty.l1 is None:
+        column_rms = knowledge.recent_features.spread(settings.fit_intercept)[0]
+        column_squares = (column_rms * conditioning.inv_scale.astype(np.float64)) ** 2
     iterate = place(conditioning)
     average = settings.average and not one_batch
     if not average:
@@ -189,6 +193,7 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         power_t=settings.power_t,
         step=settings.step,
         curvature=edges,
+        column_squares=column_squares,
         null_objective=mean_objective,
         zero_objective=zero_objective,
         null_b=null_b.astype(data.X.dtype),

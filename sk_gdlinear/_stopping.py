@@ -10,6 +10,24 @@ CLEAR = 0.25
 SETTLED = 1e-8
 
 
+def newton_decrement(gradient, H):
+    r"""Gain still to come of a quadratic objective, :math:`\tfrac12 \operatorname{tr}(\nabla H^{-1} \nabla^\top)`.
+
+    Parameters
+    ----------
+    gradient : ndarray of shape (k, d)
+    H : ndarray of shape (d, d)
+        Second derivatives, the same for each target.
+
+    Notes
+    -----
+    Source: S. Boyd and L. Vandenberghe, "Convex Optimization", 2004, section 9.5.1 (half the squared decrement).
+    """
+    rounding = np.finfo(np.float64).eps * np.trace(H)  # so that duplicated columns leave an inverse
+    gradient = gradient.astype(np.float64)
+    return 0.5 * float((gradient.T * np.linalg.solve(H + rounding * np.eye(len(H)), gradient.T)).sum())
+
+
 class StoppingRule:
     r"""Stop when the gain still to be expected is at most ``tol`` times the scale of the objective.
 
@@ -17,7 +35,7 @@ class StoppingRule:
     estimated as ``D * max(e, r / (1 - r))``: ``e * D`` is the rest of a power law (the noise of averaged descent
     falls like ``1 / e``), and ``r / (1 - r) * D``, with ``r`` the ratio of the last two gains, the rest of a
     geometric series (Aitken), which full-batch descent follows.  Neither is taken to exceed ``max_iter`` times the
-    last gain.
+    last gain.  Where the second derivatives are known as well the Newton decrement must agree, and suffices.
 
     Parameters
     ----------
@@ -43,18 +61,27 @@ class StoppingRule:
         self.quiet = 0
         self.gain = np.inf
 
-    def update(self, epoch, before, after, n_updates):
-        """Take in the objective before and after epoch ``epoch`` (1 for the first); return whether to stop."""
+    def update(self, epoch, before, after, n_updates, remaining=None):
+        """Take in the objective before and after epoch ``epoch`` (1 for the first); return whether to stop.
+
+        Where known, ``remaining`` is what the objective can still fall by: then the gains alone, which say nothing of
+        directions in which it falls too slowly to show, do not suffice, and next to nothing remaining does.
+        """
         if self.tol is None:
             return False
         gain_before, self.gain = self.gain, before - after
         expected, limit = self._expected(epoch, gain_before), self.tol * self.scale
+        movement = max(expected, -self.gain) if self.steady and epoch > 1 else np.inf
+        if remaining is not None:
+            remaining = min(remaining, after)  # no objective is below 0
+            expected, movement = max(expected, remaining), remaining
         self.quiet = self.quiet + 1 if expected <= limit else 0
-        settled = after == 0.0 or (self.geometric and self.gain <= 0.0)
+        if movement <= CLEAR * limit:
+            self.quiet = self.patience
         if self.steady:
-            movement = max(expected, -self.gain) if epoch > 1 else np.inf
-            self.quiet = self.patience if movement <= CLEAR * limit else self.quiet
             settled = after == 0.0 or movement <= SETTLED * limit
+        else:
+            settled = after == 0.0 or (self.geometric and self.gain <= 0.0)
         return self.quiet >= self.patience and (settled or n_updates >= MIN_UPDATES)
 
     def _expected(self, epoch, gain_before):

@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_gdlinear import GDLinearRegressor, _compat, _descent
+from sk_gdlinear import GDLinearRegressor, _compat, _rows
 
 callback = pytest.importorskip("sklearn.callback", reason="this scikit-learn has no callbacks")
 
@@ -147,7 +147,7 @@ def test_partial_fit_is_one_task(data, seed):
 
 
 def test_long_epochs_are_told_of_piece_by_piece(data, monkeypatch):
-    monkeypatch.setattr(_descent, "SEGMENT_ROWS", 7)
+    monkeypatch.setattr(_rows, "SEGMENT_ROWS", 7)
     recorder = Recorder()
     model = GDLinearRegressor(batch_size=7, max_iter=2, tol=None).set_callbacks(recorder).fit(*data)
     pieces = [("rows", i) for i in range(18)]

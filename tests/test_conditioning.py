@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from sk_gdlinear._conditioning import (
     EIGENVALUE_MARGIN,
@@ -11,6 +12,7 @@ from sk_gdlinear._conditioning import (
     max_eigenvalue,
     median,
     safe_step,
+    second_moments,
     weighted_rows,
 )
 from sk_gdlinear._rows import SEGMENT_ROWS, Data
@@ -117,6 +119,22 @@ def test_rows_in_their_own_order_are_as_steep_as_their_steepest_stretch(shuffle)
     X[SEGMENT_ROWS:, 1] = np.tile([1.0, -1.0], SEGMENT_ROWS)
     _, top = curvature(Data(X, X[:, :1]), Conditioning.identity(2, 1, np.float64), False, shuffle)
     np.testing.assert_allclose(top, EIGENVALUE_MARGIN * (2 / 3 if shuffle else 1.0), rtol=1e-2)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_second_moments_are_exact_for_few_rows_and_know_what_a_sample_misses(weighted, sparse):
+    rng = np.random.default_rng(0)
+    X, weight = rng.normal(size=(300, 4)), rng.uniform(0.2, 2, 300) if weighted else None
+    rows = csr_array(X) if sparse else X
+    c = condition(X, X[:, :1])
+    A = np.column_stack([c.rows(X), np.ones(300)])
+    s = np.ones(300) if weight is None else weight
+    H = second_moments(Data(rows, X[:, :1], weight), c, True, np.array([0.0, 0.0, 0.0, 7.0]))
+    exact = (A * s[:, None]).T @ A / 300
+    exact[3, 3] = 7.0
+    exact[4, 4] = max(exact[4, 4], 1.0)
+    np.testing.assert_allclose(H, exact, rtol=1e-10, atol=1e-12)
 
 
 def test_curvature_takes_the_largest_weighted_row_norm():

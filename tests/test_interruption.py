@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_gdlinear import GDLinearRegressor, _descent
+from sk_gdlinear import GDLinearRegressor, _descent, _rows
 
 PLAIN = dict(precondition=False, average=False, learning_rate=1e-3)
 
@@ -23,7 +23,7 @@ def data(rng):
 def interrupt_at(monkeypatch):
     """Function of ``call``: have Ctrl-C pressed at that piece of 10 rows, counted over all epochs."""
     steps, n_calls = _descent.Descent.steps, 0
-    monkeypatch.setattr(_descent, "SEGMENT_ROWS", 10)
+    monkeypatch.setattr(_rows, "SEGMENT_ROWS", 10)
 
     def interrupt_at(call):
         def interrupted(self, n_rows):

@@ -1,8 +1,9 @@
 """The stopping rule on sequences whose limit is known."""
 
+import numpy as np
 import pytest
 
-from sk_gdlinear._stopping import MIN_UPDATES, SETTLED, StoppingRule
+from sk_gdlinear._stopping import MIN_UPDATES, SETTLED, StoppingRule, newton_decrement
 
 
 def run(objective, tol, *, scale=1.0, patience=2, max_iter=10_000, geometric=False, steady=False, n_updates=10**6):
@@ -59,6 +60,31 @@ def test_a_rise_is_no_rest_for_steady_descent(n_updates):
 def test_small_steady_data_stops_once_it_has_settled():
     epochs = run(lambda e: 0.3 + 0.1**e, 1e-4, geometric=True, steady=True, n_updates=10)
     assert 0.1**epochs <= SETTLED * 1e-4 < 0.1 ** (epochs - 3)
+
+
+def test_newton_decrement_is_the_gap_of_a_quadratic():
+    rng = np.random.default_rng(0)
+    A, Y, W = rng.normal(size=(50, 4)) * [1, 0.1, 1e-3, 10], rng.normal(size=(50, 2)), rng.normal(size=(2, 4))
+    best = np.linalg.lstsq(A, Y, rcond=None)[0].T
+    gap = 0.5 * (((A @ W.T - Y) ** 2).sum() - ((A @ best.T - Y) ** 2).sum()) / 50
+    gradient = (A @ W.T - Y).T @ A / 50
+    np.testing.assert_allclose(newton_decrement(gradient, A.T @ A / 50), gap, rtol=1e-8)
+
+
+def test_newton_decrement_survives_duplicated_columns():
+    A = np.random.default_rng(0).normal(size=(50, 2))[:, [0, 1, 0]]
+    error = np.random.default_rng(1).normal(size=50)
+    gap = 0.5 * (error @ error - ((error - A @ np.linalg.lstsq(A, error, rcond=None)[0]) ** 2).sum()) / 50
+    np.testing.assert_allclose(newton_decrement(error[None] @ A / 50, A.T @ A / 50), gap, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("remaining", "epoch"), [(None, 3), (2e-4, None), (9e-5, 3), (1e-5, 1)])
+def test_what_remains_decides_where_it_is_known(remaining, epoch):
+    """Gains that suggest an end from the second epoch on, with a patience of 2."""
+    rule = StoppingRule(1.0, 1e-4, 2, 1000, True, True)
+    levels = [1.0, 0.3, 0.3 - 4e-5, 0.3 - 6e-5, 0.3 - 8e-5]
+    stops = [e for e in range(1, 5) if rule.update(e, levels[e - 1], levels[e], 10**6, remaining)]
+    assert stops[:1] == ([] if epoch is None else [epoch])
 
 
 def test_no_tol_never_stops():
