@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._batches import BatchFitting
 from ._compat import (
     CallbackSupportMixin,
     Interval,
@@ -42,7 +43,7 @@ PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None}
 PREDICT_ROWS = 8192
 
 
-class GDLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
+class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     r"""Linear regression by mini-batch gradient descent.
 
     Minimises the half mean squared error, or another loss, summed over targets, plus a penalty if there is one,
@@ -155,7 +156,7 @@ class GDLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept, in float64; 0 if ``fit_intercept=False``.
     n_iter_ : int
-        Epochs of the last ``fit``; 1 after ``partial_fit``.
+        Epochs of the last ``fit`` or ``fit_batches``; 1 after ``partial_fit``.
     t_ : int
         Updates made up to the coefficients reported.
     learning_rate_ : float

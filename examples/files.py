@@ -1,0 +1,51 @@
+"""Learn from Parquet files that this process may not hold in memory, and go on after a break from a checkpoint."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # others reserve a gigabyte, which the limit would count
+
+import numpy as np  # noqa: E402
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
+from sk_gdlinear import GDLinearRegressor, ParquetBatches  # noqa: E402
+
+
+def write_files(folder, n_files=10, n_rows=200_000, d=16):
+    """Files sorted by the target: each holds a tenth of its range, the worst order for learning chunk by chunk."""
+    rng = np.random.default_rng(0)
+    for i in range(n_files):
+        y = i + np.sort(rng.random(n_rows))
+        X = (y[:, None] + rng.normal(scale=5.0, size=(n_rows, d))) * np.geomspace(1e-3, 1e3, d)
+        columns = {f"x{j}": X[:, j] for j in range(d)} | {"price": y}
+        pq.write_table(pa.table(columns), folder / f"{i}.parquet", row_group_size=10_000, use_dictionary=False)
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def limit_memory(n_bytes):
+    """Allow this process ``n_bytes`` more than it holds now, where the system can."""
+    if sys.platform.startswith("linux"):
+        import resource
+
+        lines = Path("/proc/self/status").read_text().splitlines()
+        held = next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmData:"))
+        resource.setrlimit(resource.RLIMIT_DATA, (held + n_bytes, held + n_bytes))
+
+
+with tempfile.TemporaryDirectory() as name:
+    folder = Path(name)
+    (folder / "data").mkdir()
+    n_bytes = write_files(folder / "data")
+    limit_memory(n_bytes * 3 // 4)
+    batches = ParquetBatches(folder / "data", target="price", batch_rows=16_384)
+    print(f"{batches.n_rows:,} rows, {n_bytes / 1e6:.0f} MB, of which memory may take three quarters")
+    model = GDLinearRegressor(random_state=0)
+    model.fit_batches(batches, epochs=1, checkpoint=folder / "model.checkpoint", progress=True)
+    # Another process could do this: it goes on from the checkpoint.
+    model = GDLinearRegressor(random_state=0)
+    model.fit_batches(batches, epochs=3, checkpoint=folder / "model.checkpoint", progress=True)
+    R2 = np.average([model.score(X, y) for X, y in batches])
+    print(f"R2 = {R2:.4f} after {model.n_iter_} epochs")
