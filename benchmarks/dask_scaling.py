@@ -1,0 +1,187 @@
+"""A Dask cluster of two single-threaded workers beside one core: time, accuracy, traffic.
+
+``python benchmarks/dask_scaling.py`` fits 4,000,000 × 50 in memory and on the cluster, and dask-ml's estimators there.
+Traffic is what the workers sent, by their own counters.
+"""
+
+import argparse
+import time
+import warnings
+
+import dask.array as da
+import numpy as np
+from dask_ml.linear_model import LinearRegression
+from dask_ml.wrappers import Incremental
+from distributed import Client, LocalCluster, wait
+
+from report import heading, interleaved, table, write_json
+from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear.dask import DaskGDLinearRegressor
+
+WORKERS, PARTITIONS_PER_WORKER = 2, 4
+ORDERS = ("alike", "sorted by y", "one category each")
+
+
+def make_part(number, n, d, order):
+    """Rows of one partition, target last: normal columns, R² of the truth 0.8.
+
+    Partitions are alike, or cover each its own range of the target, or hold one category each, with a column for it.
+    """
+    parts = WORKERS * PARTITIONS_PER_WORKER
+    rng = np.random.default_rng([number, n])
+    X = rng.standard_normal((n, d))
+    coef = np.random.default_rng(0).standard_normal(d)
+    coef /= np.linalg.norm(coef)
+    if order == "one category each":
+        X[:, :parts] = np.arange(parts) == number
+        coef[:parts] = 2.0 * np.arange(parts) / parts
+    y = X @ coef + 0.5 * rng.standard_normal(n)
+    if order == "sorted by y":
+        # Shift the rows along the coefficients so that y is uniform over this partition's share of a normal range.
+        levels = np.linspace(-1.9, 1.9, parts + 1)
+        wanted = rng.uniform(levels[number], levels[number + 1], n)
+        X += 0.8 * (wanted - y)[:, None] * coef
+        y = wanted
+    return np.column_stack([X, y])
+
+
+def on_cluster(client, n, d, order):
+    """X and y, made where they stay."""
+    parts = WORKERS * PARTITIONS_PER_WORKER
+    blocks = [da.from_delayed(_delayed(i, n // parts, d, order), (n // parts, d + 1), float) for i in range(parts)]
+    whole = client.persist(da.concatenate(blocks))
+    wait(whole)  # so that X and y settle where it lies
+    X, y = client.persist([whole[:, :-1].map_blocks(np.ascontiguousarray), whole[:, -1].map_blocks(np.copy)])
+    wait([X, y])
+    return X, y
+
+
+def _delayed(*args):
+    from dask import delayed
+
+    return delayed(make_part)(*args)
+
+
+def in_memory(n, d, order):
+    """The same X and y here."""
+    parts = WORKERS * PARTITIONS_PER_WORKER
+    X, y = np.empty((n, d)), np.empty(n)
+    for i, rows in enumerate(np.split(np.arange(n), parts)):
+        part = make_part(i, n // parts, d, order)
+        X[rows], y[rows] = part[:, :-1], part[:, -1]
+    return X, y
+
+
+def exact_r2(X, y):
+    """R² of least squares, from the moments."""
+    centred, target = X - X.mean(axis=0), y - y.mean()
+    coef = np.linalg.lstsq(centred.T @ centred, centred.T @ target, rcond=1e-10)[0]
+    return 1.0 - np.square(target - centred @ coef).sum() / np.square(target).sum()
+
+
+def traffic(client, call):
+    """Bytes that workers send, to each other and to the client, while ``call`` runs."""
+
+    def sent():
+        return sum(client.run(lambda dask_worker: dask_worker.transfer_outgoing_bytes_total).values())
+
+    before = sent()
+    call()
+    return sent() - before
+
+
+def partitionings(client, n, d):
+    """Rounds, R² and traffic where partitions are alike and where they are not."""
+    rows = []
+    for order in ORDERS:
+        X, y = in_memory(n, d, order)
+        exact, local = exact_r2(X, y), GDLinearRegressor(random_state=0).fit(X, y)
+        data = on_cluster(client, n, d, order)
+        model = DaskGDLinearRegressor(random_state=0)
+        whole = traffic(client, lambda model=model, data=data: model.fit(*data))
+        some = [
+            traffic(client, lambda data=data, n=n: DaskGDLinearRegressor(max_iter=n, tol=None).fit(*data))
+            for n in (2, 6)
+        ]
+        rows.append(
+            {
+                "partitions": order,
+                "rows × columns": f"{n:,} × {d}",
+                "rounds": model.n_iter_,
+                "R² exact": f"{exact:.6f}",
+                "R² in memory": f"{local.score(X, y):.6f}",
+                "R² on the cluster": f"{model.to_local().score(X, y):.6f}",
+                "bytes sent per round": (some[1] - some[0]) / 4,
+                "in the whole first fit": whole,
+            }
+        )
+    return rows
+
+
+def speed(client, n, d, n_runs):
+    """Total times, side by side, and the time of one more round or epoch."""
+    (X, y), data = in_memory(n, d, "alike"), on_cluster(client, n, d, "alike")
+    exact = exact_r2(X, y)
+    one, four = dict(max_iter=1, tol=None, random_state=0), dict(max_iter=4, tol=None, random_state=0)
+    models = {
+        "GDLinearRegressor, one core": (GDLinearRegressor, (X, y)),
+        "DaskGDLinearRegressor, 2 workers": (DaskGDLinearRegressor, data),
+    }
+    calls, fitted = {}, {}
+    for name, (kind, rows) in models.items():
+        calls[name] = lambda name=name, kind=kind, rows=rows: fitted.update({name: kind(random_state=0).fit(*rows)})
+        calls[name, 1] = lambda kind=kind, rows=rows: kind(**one).fit(*rows)
+        calls[name, 4] = lambda kind=kind, rows=rows: kind(**four).fit(*rows)
+    others = {
+        "Incremental(GDLinearRegressor())": lambda: Incremental(GDLinearRegressor(random_state=0)).fit(*data),
+        "dask_ml LinearRegression(solver='lbfgs')": lambda: LinearRegression(solver="lbfgs").fit(*data),
+    }
+    times = interleaved(calls, n_runs)
+    rows = []
+    for name in models:
+        total, epoch = np.median(times[name]), np.median(times[name, 4] - times[name, 1]) / 3
+        rows.append(_row(name, total / 1e3, fitted[name].n_iter_, epoch / 1e3, fitted[name], X, y, exact))
+    for name, call in others.items():
+        start = time.perf_counter()
+        model = call()
+        rows.append(_row(name, time.perf_counter() - start, None, None, model, X, y, exact))
+    for row in rows:
+        row["times one core's speed"] = rows[0]["seconds"] / row["seconds"]
+        row["efficiency"] = row["times one core's speed"] / (1 if row is rows[0] else WORKERS)
+    return rows
+
+
+def _row(name, seconds, rounds, each, model, X, y, exact):
+    coef, intercept = np.ravel(model.coef_), float(np.ravel(getattr(model, "intercept_", 0.0))[0])
+    residual = y - X @ coef[: X.shape[1]] - intercept
+    excess = exact - (1.0 - np.square(residual).sum() / np.square(y - y.mean()).sum())
+    return {"estimator": name, "seconds": seconds, "epochs": rounds, "seconds each": each, "below exact R²": excess}
+
+
+def main():
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=4_000_000, help="of the table of times")
+    parser.add_argument("--columns", type=int, default=50)
+    parser.add_argument("--runs", type=int, default=3, help="timed runs per fit")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--quick", action="store_true", help="80,000 rows, one run")
+    args = parser.parse_args()
+    if args.quick:
+        args.rows, args.runs = 80_000, 1
+    warnings.simplefilter("ignore")
+    print(heading("A cluster of two workers beside one core"))
+    with (
+        LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        partitions = partitionings(client, args.rows // 4, args.columns)
+        print(table(partitions))
+        times = speed(client, args.rows, args.columns, args.runs)
+        print(table(times))
+    if args.json:
+        write_json(args.json, partitionings=partitions, speed=times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""Rows as dask holds them: partitions that stay where they are, and questions asked of each of them."""
+
+from collections import defaultdict
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
+import dask.array as da
+import numpy as np
+from dask import delayed
+from distributed import wait
+from distributed.comm.core import CommClosedError
+from sklearn.utils import check_consistent_length, check_X_y
+
+from ._rows import Data
+from ._setup import Knowledge
+from ._validation import as_targets, check_finite, check_weights
+
+# What a lost scheduler looks like from here; the others too, where the client has lost its connection.
+LOST = (CommClosedError, CancelledError)
+PERHAPS_LOST = (TimeoutError, OSError)
+
+
+# Answers per worker up to which they are sent one by one: adding them first takes longer.
+DIRECT = 4
+
+
+# How scikit-learn is to read rows; that X is finite is seen from its column means.
+READ_AS = dict(dtype=[np.float64, np.float32], order="C", multi_output=True, y_numeric=True, ensure_all_finite=False)
+
+
+@dataclass
+class Stock:
+    """What a first look at rows tells."""
+
+    knowledge: Knowledge
+    dtype: np.dtype
+    n_rows: dict  # by number of the partition: rows that count
+
+    def __add__(self, other):
+        """Return the stock of the rows of both."""
+        mine, others = self.knowledge, other.knowledge
+        knowledge = replace(
+            mine,
+            features=None if mine.features is None else mine.features.merged(others.features),
+            targets=mine.targets.merged(others.targets),
+            n_young=mine.n_young + others.n_young,
+            n_rows=mine.n_rows + others.n_rows,
+            weight_sum=mine.weight_sum + others.weight_sum,
+        )
+        return Stock(knowledge, np.promote_types(self.dtype, other.dtype), self.n_rows | other.n_rows)
+
+
+class Partitions:
+    """The partitions of X, y and perhaps sample weights on the cluster of ``client``.
+
+    A question is a function of the rows of one partition. It runs where they lie, or where they are made: dask reads
+    or computes anew what nobody persisted and what is lost with a worker. More than a few answers are added on each
+    worker first, so that what travels grows with the number of workers, not of partitions.
+    """
+
+    def __init__(self, client, X, y, sample_weight=None):
+        self.client = client
+        self.parts = list(enumerate(aligned(X, y, sample_weight)))
+        self.n_rows = self.dtype = self.mean_weight = None
+
+    def __len__(self):
+        """Return the number of partitions; of those that hold rows, once stock was taken."""
+        return len(self.parts)
+
+    def take_stock(self, settings):
+        """Check all rows and take stock of them; the questions below can then be asked."""
+        tasks = [delayed(_take_stock)(number, *part, settings) for number, part in self.parts]
+        stock = self._sum(tasks)
+        self.parts = [(number, part) for number, part in self.parts if stock.n_rows[number] > 0]
+        self.n_rows = [stock.n_rows[number] for number, _ in self.parts]
+        self.dtype, self.mean_weight = stock.dtype, stock.knowledge.weight_sum / max(stock.knowledge.n_rows, 1)
+        return stock
+
+    def total(self, question, *told, own=None):
+        """Return the sum of the partitions' answers, tuples of arrays; ``own`` holds one more argument for each."""
+        return self._sum(self._tasks(question, told, own))
+
+    def _tasks(self, question, told, own=None):
+        told = self._safely(lambda: self.client.submit(_as_is, told, pure=False))  # one copy for each worker
+        own = [()] * len(self) if own is None else [(value,) for value in own]
+        return [
+            delayed(_answer)(question, *part, self.dtype, self.mean_weight, told, mine)
+            for (_, part), mine in zip(self.parts, own, strict=True)
+        ]
+
+    def _sum(self, tasks):
+        """Return the sum of what ``tasks`` return."""
+        return self._safely(self._sum_up, tasks)
+
+    def _sum_up(self, tasks):
+        answers = self.client.compute(tasks)
+        if len(answers) > DIRECT * len(self.client.nthreads()):
+            answers = self._sums_by_worker(answers)
+        return _add(self.client.gather(answers))
+
+    def _sums_by_worker(self, answers):
+        """Return the sums of those answers that lie on one worker, made there."""
+        wait(answers)
+        lying = self.client.who_has(answers)
+        by_worker = defaultdict(list)
+        for answer in answers:
+            by_worker[next(iter(lying.get(answer.key, ())), None)].append(answer)
+        sums = []
+        for worker, mine in by_worker.items():  # a failed answer lies nowhere
+            there = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
+            sums.append(self.client.submit(_add, mine, pure=False, **there))
+        return sums
+
+    def _safely(self, call, *args):
+        """Call; if the scheduler is lost on the way, say so."""
+        try:
+            return call(*args)
+        except (*LOST, *PERHAPS_LOST) as error:
+            if not isinstance(error, LOST) and self.client.status == "running":
+                raise  # of the partition's own making
+            raise RuntimeError(
+                f"The connection to the Dask scheduler was lost ({error!r}). The model is as it was before: connect a "
+                "new distributed.Client and call fit again."
+            ) from error
+
+
+def aligned(X, y, sample_weight):
+    """Return delayed ``(X, y, sample_weight)`` of every partition, or raise where their rows cannot be matched."""
+    named = {"X": X, "y": y} | ({} if sample_weight is None else {"sample_weight": sample_weight})
+    for name, rows in named.items():
+        if not (isinstance(rows, da.Array) or hasattr(rows, "to_delayed")):
+            raise TypeError(
+                f"{name} must be a dask array, dataframe or series, got {type(rows).__name__}. Make one with "
+                "dask.array.from_array, or use GDLinearRegressor for data in memory."
+            )
+    lengths = {name: _lengths(rows) for name, rows in named.items()}
+    for name in list(named)[1:]:
+        if None not in (lengths["X"], lengths[name]) and lengths[name] != lengths["X"]:
+            if sum(lengths[name]) != sum(lengths["X"]):
+                raise ValueError(f"X has {sum(lengths['X'])} rows, but {name} has {sum(lengths[name])}.")
+            named[name] = named[name].rechunk({0: lengths["X"]})
+    blocks = {name: _blocks(rows) for name, rows in named.items()}
+    counts = {name: len(parts) for name, parts in blocks.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"X, y and sample_weight must have the same partitions, got {counts}, some of unknown length. Make them "
+            "from one dataframe, or call compute_chunk_sizes() and rechunk."
+        )
+    return list(zip(blocks["X"], blocks["y"], blocks.get("sample_weight", [None] * counts["X"]), strict=True))
+
+
+def _lengths(rows):
+    """Return the number of rows of every partition, None where unknown."""
+    known = isinstance(rows, da.Array) and not np.isnan(rows.chunks[0]).any()
+    return rows.chunks[0] if known else None
+
+
+def _blocks(rows):
+    """Return the partitions, whole rows each."""
+    if isinstance(rows, da.Array) and rows.ndim > 1:
+        rows = rows.rechunk({1: -1})
+    return list(rows.to_delayed().ravel() if isinstance(rows, da.Array) else rows.to_delayed())
+
+
+def header(X):
+    """Return what tells scikit-learn the number and names of the features, without rows."""
+    if isinstance(X, da.Array):
+        if X.ndim != 2:
+            raise ValueError(f"X must be 2-dimensional, got {X.ndim} dimensions. Reshape it.")
+        return np.empty((0, X.shape[1]))
+    import pandas as pd
+
+    return pd.DataFrame(columns=X.columns)
+
+
+def by_partition(predict, X, outputs):
+    """Return the predictions for a dask array or dataframe, lazily; ``outputs`` is their shape beyond the rows."""
+    if not isinstance(X, da.Array):
+        return X.map_partitions(_predict_frame, predict, outputs)
+    X = X.rechunk({1: -1})
+    dtype = np.float32 if X.dtype == np.float32 else np.float64
+    chunks = (X.chunks[0], *((n,) for n in outputs))
+    dropped = [] if outputs else [1]
+    meta = np.empty((0,) * len(chunks), dtype)
+    return X.map_blocks(_predict_rows, predict, outputs, drop_axis=dropped, chunks=chunks, dtype=dtype, meta=meta)
+
+
+def _predict_rows(X, predict, outputs):
+    return predict(X) if len(X) else np.empty((0, *outputs))
+
+
+def _predict_frame(X, predict, outputs):
+    import pandas as pd
+
+    make = pd.DataFrame if outputs else pd.Series
+    return make(_predict_rows(X, predict, outputs), index=X.index)
+
+
+def squared_errors(data, predict):
+    """Return the weighted squared errors of the predictions, summed per target, as a tuple of one."""
+    error = predict(data.X).reshape(data.Y.shape) - data.Y
+    weight = np.ones(len(error)) if data.weight is None else data.weight
+    return (weight @ error.astype(np.float64) ** 2,)
+
+
+def _take_stock(number, X, y, sample_weight, settings):
+    """Check the rows of a partition; return their stock."""
+    knowledge = Knowledge.empty(X.shape[1], 1 if y.ndim == 1 else y.shape[1], settings)
+    dtype = np.dtype(np.float32)  # no rows, no say
+    try:
+        check_consistent_length(X, y, sample_weight)
+        if len(X) > 0:
+            X, y = check_X_y(X, y, **READ_AS)
+            dtype, weight = X.dtype, check_weights(sample_weight, X)
+            if weight is None or weight.any():
+                knowledge.add(X, as_targets(y, dtype), weight)
+            known = knowledge.features is not None and weight is None
+            check_finite(X, knowledge.features.mean if known else None, "DaskGDLinearRegressor")
+    except ValueError as error:
+        raise ValueError(f"In partition {number}, counted from 0: {error}") from error
+    return Stock(knowledge, dtype, {number: knowledge.n_rows})
+
+
+def _answer(question, X, y, sample_weight, dtype, mean_weight, told, own):
+    """Put a question to the rows of a partition."""
+    X = np.ascontiguousarray(X, dtype=dtype)
+    Y = as_targets(np.asarray(y), dtype)
+    weight = index = None
+    if sample_weight is not None:
+        s = np.asarray(sample_weight, dtype=np.float64)
+        weight = (s / mean_weight).astype(dtype)
+        index = None if s.all() else np.flatnonzero(s)
+    return question(Data(X, Y, weight, index), *own, *told)
+
+
+def _add(answers):
+    """Return the sum of answers, tuples element by element."""
+    if isinstance(answers[0], tuple):
+        return tuple(reduce(add, parts) for parts in zip(*answers, strict=True))
+    return reduce(add, answers)
+
+
+def _as_is(value):
+    return value

@@ -1,0 +1,207 @@
+"""The regressor on a Dask cluster."""
+
+from dataclasses import replace
+
+import dask.array as da
+import numpy as np
+from distributed import get_client
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._partitions import Partitions, by_partition, header, squared_errors
+from ._regressor import GDLinearRegressor
+from ._rounds import Common, on_cluster
+from ._rows import Data
+from ._setup import start_at
+from ._validation import check_start, make_generator
+
+
+class DaskGDLinearRegressor(GDLinearRegressor):
+    r"""``GDLinearRegressor`` on dask arrays and dataframes, whose rows stay on the workers.
+
+    The objective, the parameters and the fitted attributes, which are NumPy's, are those of ``GDLinearRegressor``.
+    Exact statistics of all rows are added up first. An epoch is then
+
+    - with mini-batches, a *round* of local SGD [1]_: every partition descends over its own rows from the common
+      weights; the new weights minimise the objective, exactly, over the average of where they arrive, the gradient
+      and all such directions before. Partitions may differ as they like, sorted by the target or one category in
+      each: that takes a few rounds more. ``average`` is for the local descents. This is for the loss
+      "squared_error" with penalty None or "l2".
+    - with ``batch_size=None``, one step along the exact gradient :math:`\nabla W = \sum_{\text{partitions}} G^\top X`:
+      with a given ``learning_rate`` the same, up to rounding, as ``GDLinearRegressor`` on all rows. This is for every
+      penalty and for all losses but "quantile".
+
+    In an epoch a worker is sent and returns a few times the coefficients, O(n_features * n_targets) bytes, whatever
+    the number of rows. These are read or computed anew twice an epoch unless they are persisted: call ``persist`` on
+    what fits into the cluster's memory. A lost worker is made good by Dask, and the answer stays the same, whichever
+    worker does what; with a lost scheduler ``fit`` raises.
+
+    Parameters
+    ----------
+    **parameters
+        See ``GDLinearRegressor``. With the automatic step each partition takes what is safe on its own rows.
+
+    Attributes
+    ----------
+    n_iter_ : int
+        Rounds, or synchronous steps.
+    t_ : int
+        Updates made one after the other: in a round, those of the longest partition.
+
+    The others are those of ``GDLinearRegressor``.
+
+    References
+    ----------
+    .. [1] S. Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from distributed import Client
+    >>> from sk_gdlinear.dask import DaskGDLinearRegressor
+    >>> client = Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0")
+    >>> X = da.random.default_rng(0).normal(size=(1000, 2), chunks=(250, 2))
+    >>> model = DaskGDLinearRegressor(random_state=0).fit(X, 3 * X[:, 0] - X[:, 1] + 7)
+    >>> model.coef_.round(3), round(model.intercept_, 3)
+    (array([ 3., -1.]), 7.0)
+    >>> client.close()
+    """
+
+    def fit(self, X, y, sample_weight=None, *, coef_init=None, intercept_init=None, client=None):
+        """Fit the model, from the start unless ``warm_start``.
+
+        Parameters
+        ----------
+        X : dask array or dataframe of shape (n_samples, n_features)
+            Training data, raw. Lengths may be unknown, partitions empty or of different sizes.
+        y : dask array, series or dataframe of shape (n_samples,) or (n_samples, n_targets)
+            Target values; where its partitions are not those of X it is rechunked, which needs known lengths.
+        sample_weight : dask array or series of shape (n_samples,), default=None
+            Weight of each row in the objective.
+        coef_init, intercept_init : array-like, default=None
+            See ``GDLinearRegressor.fit``.
+        client : distributed.Client, default=None
+            By default the newest one.
+
+        Returns
+        -------
+        self : DaskGDLinearRegressor
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If parameters or data are unfit for use; it names the partition, counted from 0.
+        RuntimeError
+            If the connection to the scheduler is lost.
+
+        The model is then as it was before.
+        """
+        client = get_client() if client is None else client
+        return self._transact(self._fit_cluster, X, y, sample_weight, coef_init, intercept_init, client)
+
+    def _fit_cluster(self, X, y, sample_weight, coef_init, intercept_init, client):
+        warm = self.warm_start and hasattr(self, "coef_")
+        self._check_available()
+        partitions = Partitions(client, X, y, sample_weight)
+        validate_data(self, header(X), reset=True, skip_check_array=True)
+        settings = self._settings(self.n_features_in_)
+        flat, d, k = y.ndim == 1, self.n_features_in_, 1 if y.ndim == 1 else y.shape[1]
+        if warm:
+            self._check_same_shape(flat, d, k)
+        stock = partitions.take_stock(settings)
+        if not len(partitions):
+            raise ValueError("There are no rows of non-zero weight in any partition.")
+        knowledge = stock.knowledge
+        if warm and coef_init is None and intercept_init is None:
+            start = self._user_weights()
+        else:
+            start = check_start(coef_init, intercept_init, d, k)
+            if intercept_init is None:
+                start = start[0], knowledge.mean_intercept(start[0], settings)
+        t, generator = (self.t_, self._state["generator"]) if warm else (0, make_generator(self.random_state))
+        # The rows lie elsewhere: only their shape and dtype are known here.
+        data = Data(*(np.broadcast_to(np.zeros(1, stock.dtype), (knowledge.n_rows, size)) for size in (d, k)))
+        common = Common(knowledge, settings)
+        descent = on_cluster(partitions, common, data, start_at(*start, False, t))
+        rng = generator if self.shuffle else None
+        epochs, reason = descent.run(self.max_iter, self.tol, self.n_iter_no_change, rng, self._reporter())
+        self._store(descent, knowledge, generator, flat)
+        self.loss_curve_ = (self.loss_curve_ if warm else []) + descent.history
+        self.n_iter_, self.stop_reason_ = epochs, reason
+        self._warn_unless_converged()
+        return self
+
+    def _check_available(self):
+        """Raise where the method here does not fit the objective."""
+        if self.loss == "quantile":
+            raise ValueError(
+                "loss='quantile' is not available on a cluster: got it, allowed are 'squared_error', 'huber'."
+            )
+        quadratic = self.loss == "squared_error" and self.penalty in (None, "l2") and not self.positive
+        if not quadratic and self.batch_size is not None:
+            raise ValueError(
+                f"On a cluster, loss={self.loss!r}, penalty={self.penalty!r}, positive={self.positive} need "
+                f"batch_size=None, got {self.batch_size!r}: rounds of mini-batches are for squared errors with penalty "
+                "None or 'l2'."
+            )
+
+    def predict(self, X):
+        """Predict targets where the rows lie, lazily.
+
+        Parameters
+        ----------
+        X : dask array or dataframe of shape (n_samples, n_features)
+            Rows to predict for. Anything else is predicted at once, as ``GDLinearRegressor`` does.
+
+        Returns
+        -------
+        y : dask array, series or dataframe of shape (n_samples,) or (n_samples, n_targets)
+            Predictions, of the kind of X.
+        """
+        check_is_fitted(self)
+        if isinstance(X, da.Array) or hasattr(X, "to_delayed"):
+            validate_data(self, header(X), reset=False, skip_check_array=True)
+            return by_partition(self.to_local().predict, X, np.shape(self.coef_)[:-1])
+        return super().predict(X)
+
+    def score(self, X, y, sample_weight=None):
+        """Return R² on dask arrays or dataframes, the mean over targets; rows stay where they lie.
+
+        Parameters
+        ----------
+        X, y, sample_weight : dask collections
+            As in ``fit``.
+
+        Returns
+        -------
+        score : float
+            R²; at a constant target 1 if it is met exactly, else 0.
+        """
+        check_is_fitted(self)
+        validate_data(self, header(X), reset=False, skip_check_array=True)
+        partitions = Partitions(get_client(), X, y, sample_weight)
+        targets = partitions.take_stock(
+            replace(self._settings(self.n_features_in_), precondition=False)
+        ).knowledge.targets
+        unit = partitions.mean_weight  # weights come over their mean
+        (errors,) = partitions.total(squared_errors, self.to_local().predict)
+        varies = targets.square_deviation > 0
+        share = np.divide(unit * errors, targets.square_deviation, out=(errors > 0).astype(float), where=varies)
+        return float(np.mean(1.0 - share))
+
+    def to_local(self):
+        """Return the plain estimator, with the same parameters and all that was learnt: it can go on by itself."""
+        local = GDLinearRegressor(**self.get_params())
+        vars(local).update({name: value for name, value in vars(self).items() if name not in self.get_params()})
+        return local
+
+    @property
+    def partial_fit(self):
+        """Not here: rows of one chunk are no matter for a cluster."""
+        raise AttributeError("DaskGDLinearRegressor has no partial_fit: go on with to_local().partial_fit(X, y).")
+
+    fit_batches = partial_fit
+
+
+# The public name is the one pickles hold.
+DaskGDLinearRegressor.__module__ = "sk_gdlinear.dask"

@@ -1,0 +1,345 @@
+"""DaskGDLinearRegressor on a real cluster of two processes."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
+
+from sk_gdlinear import GDLinearRegressor
+
+da = pytest.importorskip("dask.array", reason="the cluster is Dask's")
+distributed = pytest.importorskip("distributed", reason="the cluster is Dask's")
+from sk_gdlinear.dask import DaskGDLinearRegressor  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def client():
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def make_rows(rng, n=3_000, d=5, k=None):
+    """Rows of mixed units with noise; y is 1-D unless k is given."""
+    scale = np.geomspace(0.01, 100.0, d)
+    X = rng.normal(size=(n, d)) * scale + 5.0
+    y = (X / scale) @ rng.normal(size=(d, k or 1)) + rng.normal(size=(n, k or 1))
+    return X, y if k else y[:, 0]
+
+
+def partitioned(*arrays, chunks=(700, 1_100, 300, 900)):
+    return [da.from_array(a, chunks=(chunks, *a.shape[1:])) for a in arrays]
+
+
+def bytes_sent(dask_worker):
+    return dask_worker.transfer_outgoing_bytes_total
+
+
+def least_squares_r2(X, y):
+    Z = np.column_stack([(X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-300), np.ones(len(X))])
+    return r2_score(y, Z @ np.linalg.lstsq(Z, y, rcond=None)[0])
+
+
+# --- synchronous steps -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "k", "weighted"),
+    [
+        ({}, None, False),
+        ({"fit_intercept": False}, 3, True),
+        ({"precondition": False}, 3, False),
+        ({"schedule": "invscaling"}, None, True),
+        ({"loss": "huber", "penalty": "l1", "alpha": 0.1}, 3, True),
+        ({"penalty": "elasticnet", "alpha": 0.1, "positive": True}, None, False),
+    ],
+)
+def test_full_batches_equal_the_estimator_in_memory(rng, params, k, weighted):
+    X, y = make_rows(rng, k=k)
+    weight = [rng.integers(0, 4, size=len(X)).astype(float)] if weighted else []
+    step = 1e-5 if "precondition" in params else 0.3
+    settings = dict(batch_size=None, learning_rate=step, max_iter=4, tol=None, **params)
+    model = DaskGDLinearRegressor(**settings).fit(*partitioned(X, y, *weight))
+    expected = GDLinearRegressor(**settings).fit(X, y, *weight)
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-10, atol=1e-12)
+    assert_allclose(model.intercept_, expected.intercept_, rtol=1e-10)
+    assert_allclose(model.loss_curve_, expected.loss_curve_, rtol=1e-10)
+    assert (model.n_iter_, model.t_, model.stop_reason_) == (4, 4, "max_iter")
+    assert_allclose(model.learning_rate_, expected.learning_rate_, rtol=1e-12)
+
+
+def test_the_automatic_step_of_full_batches_converges(rng):
+    X, y = make_rows(rng)
+    model = DaskGDLinearRegressor(batch_size=None).fit(*partitioned(X, y))
+    assert model.stop_reason_ == "converged"
+    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-3
+
+
+def test_too_few_epochs_warn(rng):
+    with pytest.warns(ConvergenceWarning, match="max_iter=1 epochs were not enough") as caught:
+        DaskGDLinearRegressor(max_iter=1).fit(*partitioned(*make_rows(rng)))
+    assert caught[0].filename == __file__
+
+
+def test_a_step_too_large_raises_and_changes_nothing(rng, state_of):
+    X, y = make_rows(rng)
+    for batch_size in (None, 32):
+        model = DaskGDLinearRegressor(batch_size=batch_size, learning_rate=1e3, precondition=False)
+        before = state_of(model)
+        with pytest.raises(ValueError, match="diverged"):
+            model.fit(*partitioned(X, y))
+        assert state_of(model) == before
+
+
+# --- rounds ----------------------------------------------------------------------------------------------------------
+
+
+def one_category_per_partition(rng, n=3_000):
+    X, y = make_rows(rng, n)
+    category = np.repeat(np.arange(4), [700, 1_100, 300, 900])
+    return np.column_stack([X + category[:, None], np.eye(4)[category]]), y + 5.0 * category
+
+
+@pytest.mark.parametrize(
+    ("data", "k"),
+    [("alike", 2), ("sorted by the target", None), ("sorted by the target", 2), ("sorted by a feature", None)]
+    + [("one category each", None)],
+)
+def test_few_rounds_reach_least_squares_whatever_the_partitions(rng, seed, data, k):
+    X, y = one_category_per_partition(rng) if data == "one category each" else make_rows(rng, k=k)
+    if data.startswith("sorted"):
+        order = np.argsort(y.reshape(len(y), -1)[:, 0] if "target" in data else X[:, 0])
+        X, y = X[order], y[order]
+    model = DaskGDLinearRegressor(random_state=seed, max_iter=10, tol=None).fit(*partitioned(X, y))
+    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-4
+    assert np.all(np.diff(model.loss_curve_) <= 1e-12 * model.loss_curve_[0])  # no round raises the objective
+
+
+def test_a_quadratic_penalty_is_that_of_ridge(rng, seed):
+    X, y = make_rows(rng, k=2)
+    model = DaskGDLinearRegressor(random_state=seed, penalty="l2", alpha=0.5, max_iter=10, tol=None)
+    expected = Ridge(alpha=0.5 * len(X)).fit(X, y)
+    assert_allclose(model.fit(*partitioned(X, y)).coef_, expected.coef_, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("params", [{}, {"fit_intercept": False, "average": False}, {"penalty": "l2", "alpha": 0.1}])
+def test_the_loss_curve_is_the_objective(rng, seed, params):
+    X, y = make_rows(rng, k=2)
+    weight = rng.uniform(0.5, 2.0, size=len(X))
+    model = DaskGDLinearRegressor(random_state=seed, max_iter=2, tol=None, **params).fit(*partitioned(X, y, weight))
+    error = model.to_local().predict(X) - y
+    objective = 0.5 * (weight @ error**2).sum() / weight.sum()
+    if "penalty" in params:
+        objective += 0.5 * params["alpha"] * (model.coef_**2).sum()
+    assert_allclose(model.loss_curve_[-1], objective, rtol=1e-8)
+
+
+def test_the_answer_does_not_depend_on_who_does_what(rng, seed, client):
+    """Random orders belong to partitions, not to workers."""
+    data = partitioned(*make_rows(rng))
+    model = DaskGDLinearRegressor(random_state=seed).fit(*data)
+    one = next(iter(client.scheduler_info()["workers"]))
+    with distributed.Client(client.scheduler.address) as other:
+        pinned = other.persist(data, workers=[one], allow_other_workers=False)
+        again = DaskGDLinearRegressor(random_state=seed).fit(*pinned, client=other)
+    assert_allclose(again.coef_, model.coef_, rtol=1e-10)
+    assert again.n_iter_ == model.n_iter_
+
+
+def test_float32_stays_float32(rng, seed):
+    X, y = make_rows(rng)
+    model = DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X.astype(np.float32), y))
+    assert model.coef_.dtype == np.float32
+    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-4
+    assert model.predict(*partitioned(X.astype(np.float32))).dtype == np.float32
+
+
+def test_integer_weights_equal_repeated_rows_and_zero_weights_absent_ones(rng):
+    X, y = make_rows(rng)
+    weight = rng.integers(0, 3, size=len(X)).astype(float)
+    repeated = np.repeat(np.arange(len(X)), weight.astype(int))
+    model = DaskGDLinearRegressor(random_state=0, max_iter=10, tol=None).fit(*partitioned(X, y, weight))
+    expected = GDLinearRegressor(batch_size=None, tol=1e-12, max_iter=5_000).fit(X[repeated], y[repeated])
+    assert_allclose(model.predict(*partitioned(X)), expected.predict(X), atol=1e-3 * y.std())
+
+
+def test_warm_start_goes_on(rng, seed):
+    X, y = make_rows(rng)
+    model = DaskGDLinearRegressor(random_state=seed, warm_start=True, max_iter=1, tol=None).fit(*partitioned(X, y))
+    first = model.loss_curve_[0]
+    model.fit(*partitioned(X, y))
+    assert len(model.loss_curve_) == 2
+    assert model.loss_curve_[1] < first
+
+
+# --- partitions of every kind ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunks", [(3_000,), (0, 1_500, 0, 1_500, 0), (1, 2_999), (250,) * 12])
+@pytest.mark.parametrize("batch_size", [32, None])
+def test_partitions_of_any_size_will_do(rng, seed, chunks, batch_size):
+    """One partition for two workers, empty ones, single rows, many."""
+    X, y = make_rows(rng)
+    model = DaskGDLinearRegressor(random_state=seed, batch_size=batch_size, max_iter=10 if batch_size else 1_000)
+    model.set_params(tol=None if batch_size else 1e-6).fit(*partitioned(X, y, chunks=chunks))
+    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-3
+
+
+def test_lengths_may_be_unknown(rng, seed):
+    X, y = make_rows(rng)
+    arrays = partitioned(X, y)
+    keep = arrays[0][:, 0] > np.median(X[:, 0])
+    unknown = [a[keep] for a in arrays]
+    model = DaskGDLinearRegressor(random_state=seed).fit(*unknown)
+    rows = X[:, 0] > np.median(X[:, 0])
+    assert model.to_local().score(X[rows], y[rows]) >= least_squares_r2(X[rows], y[rows]) - 1e-3
+    assert_allclose(model.predict(unknown[0]).compute(), model.to_local().predict(X[rows]))
+
+
+def test_chunks_that_differ_are_rechunked_also_across_columns(rng, seed):
+    X, y = make_rows(rng)
+    same = DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X, y))
+    split = da.from_array(X, chunks=((700, 1_100, 300, 900), 2))
+    model = DaskGDLinearRegressor(random_state=seed).fit(split, da.from_array(y, chunks=1_000))
+    assert_allclose(model.coef_, same.coef_, rtol=1e-10)
+
+
+def test_dataframes_give_feature_names_and_series(rng, seed):
+    pd = pytest.importorskip("pandas", reason="dask dataframes are made of pandas ones")
+    dd = pytest.importorskip("dask.dataframe", reason="dask dataframes")
+    X, y = make_rows(rng)
+    frame = pd.DataFrame(X, columns=list("abcde")).assign(y=y)
+    table = dd.from_pandas(frame, npartitions=4)
+    features, target = table[list("abcde")], table["y"]
+    model = DaskGDLinearRegressor(random_state=seed).fit(features, target)
+    assert list(model.feature_names_in_) == list("abcde")
+    local = model.to_local()
+    assert local.score(frame[list("abcde")], y) >= least_squares_r2(X, y) - 1e-3
+    predicted = model.predict(features).compute()
+    assert_array_equal(predicted.index, frame.index)
+    assert_allclose(predicted, local.predict(frame[list("abcde")]))
+    assert_allclose(model.score(features, target), local.score(frame[list("abcde")], y))
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(table[list("edcba")])
+    both = DaskGDLinearRegressor(random_state=seed).fit(features, table[["y", "a"]])
+    assert both.predict(features).compute().shape == (len(X), 2)
+
+
+# --- what comes back -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [None, 3])
+def test_predictions_are_lazy_and_equal_the_local_model(rng, seed, k):
+    X, y = make_rows(rng, k=k)
+    (Xd, yd) = partitioned(X, y, chunks=(0, 1_000, 2_000))
+    model = DaskGDLinearRegressor(random_state=seed).fit(Xd, yd)
+    predicted = model.predict(Xd)
+    assert isinstance(predicted, da.Array)
+    assert (predicted.shape, predicted.chunks[0]) == (y.shape, Xd.chunks[0])
+    assert_allclose(predicted.compute(), model.to_local().predict(X))
+    assert_array_equal(model.predict(X), model.to_local().predict(X))  # NumPy in, NumPy out
+
+
+@pytest.mark.parametrize(("k", "weighted"), [(None, True), (3, False)])
+def test_score_is_that_of_scikit_learn(rng, seed, k, weighted):
+    X, y = make_rows(rng, k=k)
+    weight = [rng.integers(0, 4, size=len(X)).astype(float)] if weighted else []
+    data = partitioned(X, y, *weight)
+    model = DaskGDLinearRegressor(random_state=seed).fit(*data)
+    assert_allclose(model.score(*data), model.to_local().score(X, y, *weight), rtol=1e-10)
+
+
+def test_the_local_model_holds_numpy_only_and_goes_on_alone(rng, seed):
+    X, y = make_rows(rng)
+    model = DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X, y))
+    local = pickle.loads(pickle.dumps(model.to_local()))
+    assert type(local) is GDLinearRegressor
+    assert local.get_params() == model.get_params()
+    assert isinstance(local.coef_, np.ndarray)
+    local.partial_fit(X, y)
+    assert local.score(X, y) >= least_squares_r2(X, y) - 1e-2
+    assert not hasattr(model, "partial_fit")
+    assert not hasattr(model, "fit_batches")
+
+
+def test_what_travels_does_not_grow_with_the_rows(client):
+    """Bytes the workers send in a fit, by their own counters: rows stay where they are."""
+
+    def sent(n):
+        X = client.persist(da.random.default_rng(0).normal(size=(n, 10), chunks=(n // 8, 10)))
+        y = client.persist(X.sum(axis=1))
+        distributed.wait([X, y])
+        before = sum(client.run(bytes_sent).values())
+        DaskGDLinearRegressor(random_state=0, max_iter=3, tol=None).fit(X, y)
+        return sum(client.run(bytes_sent).values()) - before
+
+    small, large = sent(8_000), sent(160_000)
+    assert large < 160_000 * 8  # less than y alone
+    assert large <= small + 20_000
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("persist", [True, False])
+@pytest.mark.parametrize("where", ["X", "y", "sample_weight"])
+def test_an_unfit_value_names_its_partition_and_changes_nothing(rng, client, state_of, where, persist):
+    X, y = make_rows(rng)
+    data = dict(X=X, y=y, sample_weight=np.ones(len(X)))
+    model = DaskGDLinearRegressor(random_state=0).fit(*partitioned(*data.values()))
+    before = state_of(model)
+    data[where][2_000] = np.nan  # of partition 2
+    parts = partitioned(*data.values())
+    with pytest.raises(ValueError, match="In partition 2, counted from 0: .*NaN"):
+        model.fit(*(client.persist(parts) if persist else parts))
+    assert state_of(model) == before
+
+
+def test_rows_that_cannot_be_matched_are_refused(rng):
+    X, y = make_rows(rng)
+    Xd, yd = partitioned(X, y)
+    with pytest.raises(ValueError, match="X has 3000 rows, but y has 2999"):
+        DaskGDLinearRegressor().fit(Xd, yd[:-1])
+    with pytest.raises(ValueError, match=r"same partitions, got \{'X': 4, 'y': 2\}"):
+        DaskGDLinearRegressor().fit(Xd[Xd[:, 0] > 0], yd.rechunk(1_500))
+    with pytest.raises(ValueError, match="In partition .*inconsistent numbers of samples"):
+        DaskGDLinearRegressor().fit(Xd[Xd[:, 0] > np.median(X[:, 0])], yd)
+
+
+def test_rows_that_are_not_dask_s_are_refused(rng):
+    X, y = make_rows(rng)
+    with pytest.raises(TypeError, match="X must be a dask array.*got ndarray"):
+        DaskGDLinearRegressor().fit(X, y)
+
+
+@pytest.mark.parametrize("weight", [0.0, None])
+def test_no_rows_at_all_are_refused(rng, weight):
+    X, y = make_rows(rng, 0 if weight is None else 10)
+    more = [] if weight is None else [np.zeros(10)]
+    with pytest.raises(ValueError, match="no rows"):
+        DaskGDLinearRegressor().fit(*partitioned(X, y, *more, chunks=(len(X),)))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"loss": "huber"}, "batch_size=None"),
+        ({"penalty": "l1"}, "batch_size=None"),
+        ({"positive": True}, "batch_size=None"),
+        ({"loss": "quantile", "batch_size": None}, "not available on a cluster"),
+    ],
+)
+def test_objectives_that_do_not_fit_the_method_are_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        DaskGDLinearRegressor(**params).fit(None, None)
+
+
+def test_parameters_are_checked_before_any_work():
+    with pytest.raises(ValueError, match="batch_size"):
+        DaskGDLinearRegressor(batch_size=0).fit(None, None)

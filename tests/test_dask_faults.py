@@ -1,0 +1,95 @@
+"""What fails on a cluster in the middle of a fit: a worker, the scheduler."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+dask = pytest.importorskip("dask", reason="the cluster is Dask's")
+da = pytest.importorskip("dask.array", reason="the cluster is Dask's")
+distributed = pytest.importorskip("distributed", reason="the cluster is Dask's")
+from sk_gdlinear.dask import DaskGDLinearRegressor  # noqa: E402
+
+ROWS, COLUMNS, BLOCKS = 500, 4, 6
+
+
+def make_block(block_info, fatal=None):
+    """Rows of one block, always the same; the last of X's and y's columns is y. ``fatal`` kills this process once."""
+    number = block_info[None]["chunk-location"][0]
+    if fatal is not None and number == 4:
+        calls, seen = fatal + ".calls", 0
+        if os.path.exists(calls):
+            seen = os.path.getsize(calls)
+        with open(calls, "ab") as file:
+            file.write(b"x")
+        if seen == 4:  # stock, survey and one round's two questions are answered: in the second round
+            os.kill(os.getpid(), signal.SIGKILL)
+    rng = np.random.default_rng(number)
+    X = rng.normal(size=(ROWS, COLUMNS)) * np.geomspace(0.1, 100, COLUMNS)
+    return np.column_stack([X, X @ np.geomspace(10, 0.01, COLUMNS) + number + rng.normal(size=ROWS)])
+
+
+def rows(fatal=None):
+    """X and y from a source that can be computed anew."""
+    table = da.map_blocks(
+        make_block, fatal=fatal, chunks=((ROWS,) * BLOCKS, (COLUMNS + 1,)), dtype=float, meta=np.empty((0, 0))
+    )
+    return table[:, :-1], table[:, -1]
+
+
+def test_a_killed_worker_does_not_change_the_answer(tmp_path):
+    fatal = str(tmp_path / "fatal")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = set(client.run(os.getpid).values())
+        undisturbed = DaskGDLinearRegressor(random_state=0, max_iter=4, tol=None).fit(*rows())
+        model = DaskGDLinearRegressor(random_state=0, max_iter=4, tol=None).fit(*rows(fatal))
+        client.wait_for_workers(2, timeout=30)
+        assert set(client.run(os.getpid).values()) != pids  # one did die
+    assert_allclose(model.coef_, undisturbed.coef_, rtol=1e-10)
+    assert model.n_iter_ == undisturbed.n_iter_ == 4
+
+
+def kill(block, pid):
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.5)
+    return block
+
+
+@pytest.fixture
+def commands(tmp_path):
+    """The scheduler's file and its process: scheduler and worker run as commands, as on a real cluster."""
+    file, running = tmp_path / "scheduler.json", []
+
+    def start(name, *options):
+        command = [sys.executable, "-m", f"distributed.cli.{name}", "--no-dashboard", f"--scheduler-file={file}"]
+        running.append(subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL))
+
+    start("dask_scheduler", "--port=0", "--host=127.0.0.1")
+    start("dask_worker", "--no-nanny", f"--local-directory={tmp_path}")
+    yield file, running[0]
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def test_a_lost_scheduler_is_a_clear_error_and_no_hang(commands, state_of):
+    file, scheduler = commands
+    model = DaskGDLinearRegressor(random_state=0)
+    before = state_of(model)
+    with dask.config.set({"distributed.comm.timeouts.connect": "20s"}):
+        client = distributed.Client(scheduler_file=str(file))
+    with client, dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
+        client.wait_for_workers(1, timeout=30)
+        X, y = rows()
+        fatal = X.map_blocks(kill, scheduler.pid, dtype=float, meta=np.empty((0, 0)))
+        with pytest.raises(RuntimeError, match="connection to the Dask scheduler was lost.*new distributed.Client"):
+            model.fit(fatal, y)
+    assert state_of(model) == before
