@@ -116,24 +116,26 @@ class ClusterDescent(Descent):
     partitions: object = None
     common: Common = None
     edges: list = None  # of each partition
-    losses: np.ndarray = None  # (k,), the objective at the newest weights, in conditioned units; None when not known
+    objectives: np.ndarray = (
+        None  # (k,), the objective at the newest weights, in conditioned units; None when not known
+    )
     grad: np.ndarray = None  # (k, d + 1), of the loss in a synchronous step, else of the objective; the intercept last
     directions: list = field(default_factory=list)  # pairs (p, H p)
 
     def objective(self, every=1):
         """Objective of the newest weights, over all rows: in conditioned units, and in the user's."""
         W, b = self.answer
-        if self.losses is None:
+        if self.objectives is None:
             self.learn(*self.partitions.total(look, self.common, W, b))
         unit = 1.0 / self.conditioning.target_inv_scale.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(self.losses.sum()), float((self.losses * self.slope * unit**2).sum())
+            return float(self.objectives.sum()), float((self.objectives * self.slope * unit**2).sum())
 
     def learn(self, grad_W, grad_b, losses):
         """Take in what all partitions answered to ``look``."""
         n, W = self.data.n_rows, self.answer[0]
         self.grad = np.column_stack([grad_W, grad_b]) / n
-        self.losses = losses / n + self.penalty.value(W)
+        self.objectives = losses / n + self.penalty.value(W)
         if not self.one_batch:
             self.grad += self._ridge(W)
 
@@ -149,7 +151,7 @@ class ClusterDescent(Descent):
             step = float(self.steps(self.data.n_rows)[0])
             self._move(-step * self.grad)
             it.W[...] = self.penalty.proximal(it.W, step)
-            self.losses, it.t = None, it.t + 1
+            self.objectives, it.t = None, it.t + 1
             return before if np.isfinite(it.W).all() else np.inf
         seed = None if rng is None else int(rng.integers(2**63))
         own = list(enumerate(self.edges))
@@ -164,15 +166,24 @@ class ClusterDescent(Descent):
     def reduce_variance(self):
         """Do nothing: a round's minimum is exact, and the noise of local descents only makes a direction less good."""
 
-    def finish(self, objective, every):
+    def finish(self, every):
         """See that the answer is no worse than predicting the mean."""
         W, b = self.answer
         null = self.null_objective
         if not self.loss.is_squared_error:
             null = self.partitions.total(look, self.common, np.zeros_like(W), self.null_b)[2].sum() / self.data.n_rows
-        if self.step is None and not objective <= null * (1.0 + 1e-9):
-            W[...], b[...], self.losses = 0.0, self.null_b, None
-            self.history[-1] = self.objective()[1]
+        if self.step is None and not self.history[-1].conditioned <= null * (1.0 + 1e-9):
+            W[...], b[...], self.objectives = 0.0, self.null_b, None
+            self.history[-1] = self.losses()
+
+    @property
+    def n_segments(self):
+        """Pieces of an epoch that are told of: none."""
+        return 0
+
+    def mark(self):
+        """Return all that decides the answer, to ``return_to``."""
+        return super().mark() | {"objectives": self.objectives, "grad": self.grad, "directions": self.directions}
 
     def _ridge(self, W):
         """Gradient of a quadratic penalty, the intercept's 0 included."""
@@ -200,7 +211,7 @@ class ClusterDescent(Descent):
             # What is left of a direction that hardly differs from those before is rounding.
             useful = ((p * Hp).sum(axis=1) > np.finfo(dtype).eps * size)[:, None]
             step = np.where(useful, -_ratio((p * self.grad).sum(axis=1), (p * Hp).sum(axis=1)), 0.0)
-            self.losses = np.maximum(self.losses + 0.5 * (step * p * self.grad).sum(axis=1), 0.0)
+            self.objectives = np.maximum(self.objectives + 0.5 * (step * p * self.grad).sum(axis=1), 0.0)
             self._move(step * p)
             self.grad = self.grad + step * Hp
             self.directions = [*self.directions, (p * useful, Hp * useful)][-REMEMBERED:]

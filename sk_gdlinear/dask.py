@@ -7,6 +7,7 @@ import numpy as np
 from distributed import get_client
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._compat import with_callbacks
 from ._partitions import Partitions, by_partition, header, squared_errors
 from ._regressor import GDLinearRegressor
 from ._rounds import Common, on_cluster
@@ -99,7 +100,9 @@ class DaskGDLinearRegressor(GDLinearRegressor):
         client = get_client() if client is None else client
         return self._transact(self._fit_cluster, X, y, sample_weight, coef_init, intercept_init, client)
 
+    @with_callbacks
     def _fit_cluster(self, X, y, sample_weight, coef_init, intercept_init, client):
+        """Fit; return what to warn of, or None."""
         warm = self.warm_start and hasattr(self, "coef_")
         self._check_available()
         partitions = Partitions(client, X, y, sample_weight)
@@ -121,18 +124,20 @@ class DaskGDLinearRegressor(GDLinearRegressor):
         t, generator = (self.t_, self._state["generator"]) if warm else (0, make_generator(self.random_state))
         # The rows lie elsewhere: only their shape and dtype are known here.
         data = Data(*(np.broadcast_to(np.zeros(1, stock.dtype), (knowledge.n_rows, size)) for size in (d, k)))
-        common = Common(knowledge, settings)
-        descent = on_cluster(partitions, common, data, start_at(*start, False, t))
-        rng = generator if self.shuffle else None
-        epochs, reason = descent.run(self.max_iter, self.tol, self.n_iter_no_change, rng, self._reporter())
-        self._store(descent, knowledge, generator, flat)
-        self.loss_curve_ = (self.loss_curve_ if warm else []) + descent.history
-        self.n_iter_, self.stop_reason_ = epochs, reason
-        self._warn_unless_converged()
-        return self
+        descent = on_cluster(partitions, Common(knowledge, settings), data, start_at(*start, False, t))
+        past = self._past() if warm else ([], None)
+        self._watch(descent, flat, past, (X, y), sample_weight, fit=True)
+        reason = descent.run(self.max_iter, self.tol, self.n_iter_no_change, generator if self.shuffle else None)
+        self._store(descent, flat, past, reason, knowledge, generator)
+        return self._warning()
 
     def _check_available(self):
-        """Raise where the method here does not fit the objective."""
+        """Raise where the method here does not fit the parameters."""
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True is not available on a cluster, which has no validation sets: got it, allowed is "
+                "False. Compare score(X_val, y_val) between fits of few epochs with warm_start=True."
+            )
         if self.loss == "quantile":
             raise ValueError(
                 "loss='quantile' is not available on a cluster: got it, allowed are 'squared_error', 'huber'."

@@ -87,6 +87,19 @@ def test_too_few_epochs_warn(rng):
     assert caught[0].filename == __file__
 
 
+def test_verbose_prints_a_line_per_round(rng, capsys):
+    DaskGDLinearRegressor(max_iter=2, tol=None, verbose=1).fit(*partitioned(*make_rows(rng)))
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_callbacks_hear_of_every_round(rng):
+    callbacks = pytest.importorskip("sklearn.callback", reason="callbacks came with scikit-learn 1.9")
+    monitor = callbacks.ScoringMonitor(scoring="r2")
+    X, y = partitioned(*make_rows(rng))
+    model = DaskGDLinearRegressor(max_iter=3, tol=None).set_callbacks(monitor).fit(X, y)
+    assert model.n_iter_ == 3
+
+
 def test_a_step_too_large_raises_and_changes_nothing(rng, state_of):
     X, y = make_rows(rng)
     for batch_size in (None, 32):
@@ -333,9 +346,10 @@ def test_no_rows_at_all_are_refused(rng, weight):
         ({"penalty": "l1"}, "batch_size=None"),
         ({"positive": True}, "batch_size=None"),
         ({"loss": "quantile", "batch_size": None}, "not available on a cluster"),
+        ({"early_stopping": True}, "not available on a cluster"),
     ],
 )
-def test_objectives_that_do_not_fit_the_method_are_refused(params, message):
+def test_parameters_that_do_not_fit_the_method_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
         DaskGDLinearRegressor(**params).fit(None, None)
 
