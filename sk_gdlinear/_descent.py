@@ -349,9 +349,7 @@ class Descent:
     def answer(self):
         """The weights to report."""
         W, b = self.iterate.centre
-        if self.iterate.mean_W is not None:
-            W = self.penalty.proximal(W, self.iterate.mean_step).astype(W.dtype, copy=False)
-        return W, b
+        return W if self.iterate.mean_W is None else self.penalty.proximal(W, self.iterate.mean_step), b
 
     def objective(self, every=1):
         """Objective of the reported weights: in conditioned units, and in the user's."""
