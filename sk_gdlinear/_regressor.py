@@ -194,7 +194,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     scikit-learn's callbacks, set with ``set_callbacks`` (scikit-learn 1.9 and later), are told of every epoch, and one
     that answers True stops training after it.  Take them off, ``set_callbacks()``, before saving with skops.
 
-    X is read in C order: another layout is copied once.  Memory beyond X is O(n_samples) small integers and
+    X is read in C order, or as CSR with sorted and unique indices: other layouts are copied once.  Memory beyond X is O(n_samples) small integers and
     O(n_features), and one number per row and target where variance is reduced. river's squared loss and PyTorch's
     ``MSELoss`` are twice the loss here.
 
@@ -335,13 +335,13 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
             Training data, raw.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values.
         sample_weight : array-like of shape (n_samples,) or float, default=None
             Weight of each row in the objective; a row of weight 0 equals an absent row.
-        X_val : array-like of shape (n_val, n_features), default=None
+        X_val : {array-like, sparse matrix or array} of shape (n_val, n_features), default=None
             Validation set: rows to stop by and to choose the best epoch by, never trained on.  In a ``Pipeline``, pass
             ``transform_input=["X_val"]`` so that it is transformed as X is.
         y_val : array-like of shape (n_val,) or (n_val, n_targets), default=None
@@ -381,7 +381,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
             Rows of the chunk, raw.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values.
@@ -406,7 +406,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
             Rows to predict for.
 
         Returns
