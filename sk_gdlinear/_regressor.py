@@ -195,8 +195,8 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     that answers True stops training after it.  Take them off, ``set_callbacks()``, before saving with skops.
 
     X is read in C order, or as CSR with sorted and unique indices: other layouts are copied once.  Memory beyond X is
-    O(n_samples) small integers and O(n_features), and one number per row and target where variance is reduced. river's squared loss and PyTorch's
-    ``MSELoss`` are twice the loss here.
+    O(n_samples) small integers and O(n_features), and one number per row and target where variance is reduced. river's
+    squared loss and PyTorch's ``MSELoss`` are twice the loss here.
 
     References
     ----------
