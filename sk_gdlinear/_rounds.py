@@ -25,9 +25,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ._conditioning import curvature
-from ._descent import Descent, Iterate, mean_loss
+from ._descent import mean_loss
+from ._iterate import Iterate
 from ._objective import Loss, Penalty
 from ._setup import Settings, make_descent
+from ._training import Training
 
 # Directions kept conjugate to each other, as many as 32 rounds make.
 REMEMBERED = 64
@@ -107,8 +109,8 @@ def _gradient(descent, W, b):
 
 
 @dataclass
-class ClusterDescent(Descent):
-    """A ``Descent`` whose rows lie on a cluster; its ``data`` knows their shape and dtype only.
+class ClusterTraining(Training):
+    """A ``Training`` whose rows lie on a cluster; its ``data`` knows their shape and dtype only.
 
     ``one_batch`` makes an epoch one synchronous step, else it is a round.
     """
@@ -226,7 +228,7 @@ def on_cluster(partitions, common, data, place):
     """Return the descent over all ``partitions`` from ``place``, in ``data`` of their shape."""
     settings, one_batch = common.settings, common.settings.batch_size is None
     plain = make_descent(data, common.knowledge, replace(settings, step=settings.step or 1.0), place, stream=False)
-    descent = ClusterDescent(
+    descent = ClusterTraining(
         **{name: getattr(plain, name) for name in plain.__dataclass_fields__}
         | dict(
             iterate=Iterate.at(*plain.iterate.centre, average=False, t=plain.iterate.t),

@@ -1,4 +1,4 @@
-"""From validated rows and parameters to a ``Descent``, for ``fit`` and for each call of ``partial_fit``."""
+"""From validated rows and parameters to a ``Training``, for ``fit`` and for each call of ``partial_fit``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 
 from ._conditioning import Conditioning, Moments, curvature
-from ._descent import Descent, Iterate
+from ._iterate import Iterate
 from ._objective import Penalty
 from ._rows import Data
+from ._training import Training
 
 # A generation of a stream's statistics is as long as all before it, within these numbers of rows.
 SHORTEST_GENERATION = 1 << 12
@@ -177,7 +178,7 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         iterate = Iterate.at(*iterate.centre, average=False, t=iterate.t)
     elif iterate.mean_W is None:
         iterate = Iterate.at(iterate.W, iterate.b, average=True, t=iterate.t)
-    return Descent(
+    return Training(
         data=data,
         conditioning=conditioning,
         slope=slope,

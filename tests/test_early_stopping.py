@@ -11,7 +11,7 @@ from sklearn.metrics import mean_pinball_loss, mean_squared_error
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_gdlinear import GDLinearRegressor, _descent
+from sk_gdlinear import GDLinearRegressor, _descent, _training
 from sk_gdlinear._conditioning import Conditioning
 from sk_gdlinear._held_out import HeldOut
 from sk_gdlinear._objective import Loss
@@ -449,7 +449,7 @@ def test_the_curve_of_long_data_has_the_level_of_all_rows(rng, validated):
     """Where the rows that are not watched between epochs hold all the noise."""
     X = rng.normal(size=(100_000, 3))
     block = max(_descent.OBJECTIVE_ROWS, _descent.OBJECTIVE_NUMBERS // 3)
-    unwatched = np.arange(len(X)) // block % _descent.WATCH_EVERY > 0
+    unwatched = np.arange(len(X)) // block % _training.WATCH_EVERY > 0
     y = X @ [1.0, 2.0, 3.0] + unwatched * rng.normal(size=len(X))
     validation = dict(X_val=X[:1000], y_val=y[:1000]) if validated else {}
     params = dict(PLAIN, learning_rate=1e-4, tol=None, random_state=0)

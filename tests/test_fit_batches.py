@@ -181,9 +181,10 @@ KILLED = """
 
 
 def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(textwrap.dedent(KILLED))
-    run = lambda *args: subprocess.run([sys.executable, script, *args], capture_output=True, text=True, timeout=60)  # noqa: E731
+    def run(*args):
+        command = [sys.executable, "-c", textwrap.dedent(KILLED), *args]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
     path = tmp_path / "run.checkpoint"
     killed = run(path, "kill")
     assert killed.returncode == -9, killed.stderr

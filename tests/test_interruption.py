@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_gdlinear import GDLinearRegressor, _descent, _rows
+from sk_gdlinear import GDLinearRegressor, _descent, _rows, _training
 
 PLAIN = dict(precondition=False, average=False, learning_rate=1e-3)
 
@@ -58,14 +58,14 @@ def test_the_model_is_that_of_the_last_complete_epoch(data, seed, interrupt_at, 
 @pytest.mark.parametrize("params", [dict(loss="quantile", penalty="l1", alpha=0.1), dict(schedule="adaptive")], ids=str)
 def test_a_mark_brings_back_answer_objective_and_step(data, seed, monkeypatch, params):
     """Also where the loss, its penalty and the step have changed since."""
-    complete_epoch, marks = _descent.Descent.complete_epoch, []
+    complete_epoch, marks = _training.Training.complete_epoch, []
 
     def marked(self, *args):
         losses = complete_epoch(self, *args)
         marks.append((self, self.mark(), self.answer[0].copy(), self.objective(), self.current_step))
         return losses
 
-    monkeypatch.setattr(_descent.Descent, "complete_epoch", marked)
+    monkeypatch.setattr(_training.Training, "complete_epoch", marked)
     GDLinearRegressor(max_iter=60, tol=0.1, random_state=seed, **params).fit(*data)
     assert len({step for *_, step in marks}) > 1
     for descent, mark, W, objective, step in marks:
@@ -107,14 +107,14 @@ def test_after_the_last_epoch_ctrl_c_costs_nothing(data, seed, monkeypatch, vali
     X, y = data
     validation = dict(X_val=X[:9], y_val=y[:9]) if validated else {}
     expected = GDLinearRegressor(random_state=seed).fit(X, y, **validation)
-    finish, presses = _descent.Descent.finish, iter([True, False])
+    finish, presses = _training.Training.finish, iter([True, False])
 
     def interrupted(self, *args):
         finish(self, *args)
         if next(presses):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_descent.Descent, "finish", interrupted)
+    monkeypatch.setattr(_training.Training, "finish", interrupted)
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         model = GDLinearRegressor(random_state=seed).fit(X, y, **validation)
     assert_array_equal(model.coef_, expected.coef_)
@@ -126,14 +126,14 @@ def test_after_the_last_epoch_ctrl_c_costs_nothing(data, seed, monkeypatch, vali
 @pytest.mark.parametrize("validated", [False, True])
 def test_no_moment_is_a_bad_one(data, validated, monkeypatch):
     """At whatever instruction Ctrl-C arrives, the model is that of a complete epoch, the best with a validation set."""
-    reason_to_stop, delay = _descent.Descent.reason_to_stop, 0.0
+    reason_to_stop, delay = _training.Training.reason_to_stop, 0.0
 
     def start_the_clock(self, *args):
         if len(self.history) == 2 and delay:
             signal.setitimer(signal.ITIMER_REAL, delay)
         return reason_to_stop(self, *args)
 
-    monkeypatch.setattr(_descent.Descent, "reason_to_stop", start_the_clock)
+    monkeypatch.setattr(_training.Training, "reason_to_stop", start_the_clock)
     X, y = data
     validation = dict(X_val=X[:9], y_val=y[:9]) if validated else {}
     params = dict(tol=None, random_state=0)

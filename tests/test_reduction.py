@@ -5,9 +5,10 @@ import pytest
 
 from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._conditioning import Conditioning
-from sk_gdlinear._descent import Descent, Iterate
+from sk_gdlinear._iterate import Iterate
 from sk_gdlinear._objective import Loss, Penalty
 from sk_gdlinear._rows import Data
+from sk_gdlinear._training import Training
 
 
 def rows(rng, n=300, d=5, k=1, weighted=False):
@@ -28,7 +29,7 @@ def descent(X, Y, weight=None, batch_size=8):
     """Plain descent in the variables of the data, at its start, as ``make_descent`` builds it."""
     k, d = Y.shape[1], X.shape[1]
     weight = None if weight is None else weight / weight.mean()
-    return Descent(
+    return Training(
         data=Data(X, Y, weight, None if weight is None else np.flatnonzero(weight)),
         conditioning=Conditioning.identity(d, k, X.dtype),
         slope=np.ones(k),
@@ -124,7 +125,7 @@ def test_second_epoch_comes_a_hundred_times_nearer_than_the_noise_of_one_epoch_a
 @pytest.mark.parametrize("params", [{"average": False}, {"learning_rate": 0.01}, {"batch_size": None}], ids=str)
 def test_only_averaged_mini_batches_at_the_automatic_step_reduce_their_variance(rng, params, monkeypatch):
     calls = []
-    monkeypatch.setattr(Descent, "reduce_variance", lambda self: calls.append(self))
+    monkeypatch.setattr(Training, "reduce_variance", lambda self: calls.append(self))
     X, Y, _ = rows(rng)
     GDLinearRegressor(max_iter=3, tol=None, random_state=0, **params).fit(X, Y)
     assert not calls
