@@ -15,6 +15,7 @@ from ._stopping import StoppingRule, newton_decrement
 
 # Descent with the user's own step has diverged when the objective exceeds this many times that of predicting zero.
 DIVERGED = 1e3
+RISEN = 1.1
 
 # Relative rise of the objective that shows variance-reduced descent to have overshot.
 OVERSHOT = 1e-4
@@ -62,7 +63,9 @@ class Training(Descent):
     def check(self, objective, start, epoch):
         """Raise if the user's own step has made the descent diverge from an objective of ``start``."""
         usual = max(start, self.zero_objective)
-        if self.step is None or (np.isfinite(objective) and objective <= DIVERGED * usual):
+        # A start that is as bad as divergence was perhaps left by it: from there only a way down is one to go.
+        most = DIVERGED * usual if start <= DIVERGED * self.zero_objective else RISEN * start
+        if self.step is None or (np.isfinite(objective) and objective <= most):
             return
         ratio = objective / usual if usual > 0 else np.inf
         raise ValueError(

@@ -272,6 +272,18 @@ def test_diverging_partial_fit_raises_and_leaves_the_model_as_it_was(rng, state_
     assert np.isfinite(model.predict(X)).all()
 
 
+def test_divergence_over_many_warm_starts_raises_too(rng):
+    X = rng.normal(size=(50, 3))
+    y = X @ [1.0, 2.0, 3.0] + rng.normal(size=50)
+    step = 2.4 / np.linalg.eigvalsh(X.T @ X / 50)[-1]
+    params = dict(precondition=False, average=False, fit_intercept=False, batch_size=None, max_iter=1, tol=None)
+    model = GDLinearRegressor(learning_rate=step, warm_start=True, **params)
+    with pytest.raises(ValueError, match="diverged"):
+        for _ in range(30):
+            model.fit(X, y)
+    assert np.isfinite(model.coef_).all()
+
+
 def test_a_stable_step_is_never_called_divergent(rng):
     """A noisy but stable descent, and one that starts far away."""
     X = rng.normal(size=(200, 3))
