@@ -60,6 +60,13 @@ class Training(Descent):
             return Epoch(conditioned, objective, np.nan, conditioned)
         return Epoch(conditioned, objective, *self.held_out.loss(self.conditioning, *self.answer))
 
+    def first_objective(self, every):
+        """Objective to begin with; where that is the mean's, the statistics of y spare a pass over the rows."""
+        W, b = self.answer
+        if every == 1 and self.loss.is_squared_error and not W.any() and np.array_equal(b, self.null_b):
+            return self.null_objective
+        return self.objective(every)[0]
+
     def check(self, objective, start, epoch):
         """Raise if the user's own step has made the descent diverge from an objective of ``start``."""
         usual = max(start, self.zero_objective)
@@ -80,7 +87,7 @@ class Training(Descent):
         The descent then stands where it did after the last complete epoch, or the best one where rows are held out.
         """
         every = 1 if self.reducible or math.prod(self.data.X.shape) <= WATCH_ALL else WATCH_EVERY
-        before = start = self.objective(every)[0]
+        before = start = self.first_objective(every)
         level = start if self.held_out is None else np.inf
         geometric = self.one_batch or self.reducible
         steady = geometric and self.step is None if self.held_out is None else self.reducible
