@@ -1,7 +1,15 @@
 """LossCurveDisplay: the loss of each epoch as a picture."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
 
 # Ratio of the largest to the smallest loss from which a logarithmic axis shows more, and the epochs up to which each
 # is worth a dot.
@@ -53,7 +61,15 @@ class LossCurveDisplay:
     >>> display = LossCurveDisplay.from_estimator(model)  # doctest: +SKIP
     """
 
-    def __init__(self, *, loss_curve, validation_loss_curve=None, best_iter=None, name=None, unit="squared units of y"):
+    def __init__(
+        self,
+        *,
+        loss_curve: ArrayLike,
+        validation_loss_curve: ArrayLike | None = None,
+        best_iter: int | None = None,
+        name: str | None = None,
+        unit: str = "squared units of y",
+    ) -> None:
         self.loss_curve = loss_curve
         self.validation_loss_curve = validation_loss_curve
         self.best_iter = best_iter
@@ -61,7 +77,9 @@ class LossCurveDisplay:
         self.unit = unit
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, name=None, line_kw=None):
+    def from_estimator(
+        cls, estimator: Any, *, ax: Axes | None = None, name: str | None = None, line_kw: dict[str, Any] | None = None
+    ) -> Self:
         """Draw the curves of a fitted estimator.
 
         Parameters
@@ -102,7 +120,7 @@ class LossCurveDisplay:
         )
         return display.plot(ax, line_kw=line_kw)
 
-    def plot(self, ax=None, *, name=None, line_kw=None):
+    def plot(self, ax: Axes | None = None, *, name: str | None = None, line_kw: dict[str, Any] | None = None) -> Self:
         """Draw the curves.
 
         The axis of the loss becomes logarithmic where the losses on it differ more than tenfold.
@@ -136,14 +154,14 @@ class LossCurveDisplay:
         if ax is None:
             _, ax = pyplot.subplots()
         name = self.name if name is None else name
-        style = cbook.normalize_kwargs(line_kw, Line2D)
-        epochs = np.arange(1, len(self.loss_curve) + 1)
+        style = cbook.normalize_kwargs(line_kw or {}, Line2D)
+        epochs = np.arange(1, np.size(self.loss_curve) + 1)
         dots = {"marker": "."} if len(epochs) <= DOTTED_EPOCHS else {}
         label = "training" if name is None else name
         self.lines_ = ax.plot(epochs, self.loss_curve, **({"label": label} | dots | style))
         if self.validation_loss_curve is not None:
             label = "validation" if name is None else f"{name}, validation"
-            dashed = {"color": self.lines_[0].get_color(), "linestyle": "--"}
+            dashed: dict[str, Any] = {"color": self.lines_[0].get_color(), "linestyle": "--"}
             if self.best_iter is not None:
                 label = f"validation (best epoch: {self.best_iter})" if name is None else label
                 dashed |= {"marker": "o", "markerfacecolor": "white", "markevery": [self.best_iter - 1]}

@@ -5,8 +5,8 @@ import warnings
 from scipy.sparse import issparse
 
 try:
-    from . import _kernel as kernel
-    from . import _sparse_kernel as sparse_kernel
+    from . import _kernel as kernel  # type: ignore[attr-defined] # compiled
+    from . import _sparse_kernel as sparse_kernel  # type: ignore[attr-defined]
 except ImportError:
     kernel = sparse_kernel = None
     warnings.warn(

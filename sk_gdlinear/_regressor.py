@@ -1,9 +1,12 @@
 """GDLinearRegressor: parameters, validation, fitted attributes.  No mathematics."""
 
+from __future__ import annotations
+
 import warnings
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
@@ -36,6 +39,12 @@ from ._validation import (
 )
 from ._watchers import Callbacks, Printer
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from scipy.sparse import sparray, spmatrix
+
+    Rows: TypeAlias = ArrayLike | sparray | spmatrix
+
 # From the name of a penalty to the share of its absolute values; None: as the parameter says.
 PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None}
 
@@ -55,8 +64,8 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
 
     .. math::
 
-        G = (\hat Y - Y) / m, \qquad \nabla W = G^\top X, \qquad \nabla b = \textstyle\sum_{\text{rows}} G, \qquad
-        W \leftarrow W - \eta \nabla W, \qquad b \leftarrow b - \eta \nabla b.
+        G &= (\hat Y - Y) / m, &\qquad \nabla W &= G^\top X, &\qquad \nabla b &= \textstyle\sum_{\text{rows}} G, \\
+        && W &\leftarrow W - \eta \nabla W, & b &\leftarrow b - \eta \nabla b.
 
     By default features need no scaling and no step size need be guessed: the descent runs in centred and scaled
     variables, with the largest step that is safe for them, and reports the average of its iterates in the units of
@@ -126,7 +135,8 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         Training stops when the gain in the training objective still to be expected is at most ``tol`` times the
         objective of the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to
         gain; for other losses than the squared error outliers are left out of that measure.  The expectation
-        extrapolates the gains of the last epochs.  At least 500 updates are made.  None runs ``max_iter`` epochs.
+        extrapolates the gains of the last epochs; for squared errors without a penalty, on fewer than 160 columns, it
+        is mainly the Newton decrement.  At least 500 updates are made.  None runs ``max_iter`` epochs.
         With a validation set the same is asked of the validation loss: the gain is that on the best epoch so far, and
         the scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2
@@ -180,7 +190,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         ``partial_fit``.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, only if X had string column names.
 
     See Also
@@ -201,8 +211,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     References
     ----------
     .. [1] S. Ma, R. Bassily and M. Belkin, "The Power of Interpolation: Understanding the Effectiveness of SGD in
-    Modern
-       Over-parametrized Learning", ICML 2018, theorem 4.
+       Modern Over-parametrized Learning", ICML 2018, theorem 4.
     .. [2] O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth Optimization: Convergence Results and
        Optimal Averaging Schemes", ICML 2013, section 4.
     .. [3] L. Xiao and T. Zhang, "A Proximal Stochastic Gradient Method with Progressive Variance Reduction", SIAM
@@ -234,6 +243,17 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     >>> bool(robust.coef_[2] == 0.0)
     True
     """
+
+    coef_: NDArray[np.floating]
+    intercept_: float | NDArray[np.float64]
+    n_iter_: int
+    t_: int
+    learning_rate_: float
+    batch_size_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float] | None
+    best_iter_: int | None
+    stop_reason_: str | None
 
     # What the HTML representation links to, and without which it shows no tooltips: until there is a site, the source.
     _doc_link_module = "sk_gdlinear"
@@ -267,31 +287,31 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
 
     def __init__(
         self,
-        loss="squared_error",
+        loss: str = "squared_error",
         *,
-        epsilon=1.35,
-        quantile=0.5,
-        penalty=None,
-        alpha=1e-4,
-        l1_ratio=0.15,
-        fit_intercept=True,
-        positive=False,
-        batch_size="auto",
-        learning_rate="auto",
-        schedule="constant",
-        power_t=0.25,
-        precondition=True,
-        average=True,
-        max_iter=1000,
-        tol=1e-4,
-        n_iter_no_change=2,
-        shuffle=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
-    ):
+        epsilon: float = 1.35,
+        quantile: float = 0.5,
+        penalty: str | None = None,
+        alpha: ArrayLike = 1e-4,
+        l1_ratio: float = 0.15,
+        fit_intercept: bool = True,
+        positive: bool = False,
+        batch_size: int | str | None = "auto",
+        learning_rate: float | str = "auto",
+        schedule: str = "constant",
+        power_t: float = 0.25,
+        precondition: bool = True,
+        average: bool = True,
+        max_iter: int = 1000,
+        tol: float | None = 1e-4,
+        n_iter_no_change: int = 2,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.loss = loss
         self.epsilon = epsilon
         self.quantile = quantile
@@ -318,16 +338,16 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
 
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: Rows,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-        coef_init=None,
-        intercept_init=None,
-    ):
+        X_val: Rows | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+    ) -> Self:
         """Fit the model, from the start unless ``warm_start``.
 
         Ctrl-C ends training with the model of the last complete epoch, or of the best one with a validation set.
@@ -372,7 +392,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         validation = (X_val, y_val, sample_weight_val)
         return self._transact(self._fit, X, y, sample_weight, validation, coef_init, intercept_init)
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Make one pass over a chunk of rows, in mini-batches, going on from all calls before.
 
         The statistics of the data, the step, the average, the counters and the row orders carry on; the first call
@@ -401,7 +421,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         """
         return self._transact(self._partial_fit, X, y, sample_weight)
 
-    def predict(self, X):
+    def predict(self, X: Rows) -> NDArray[np.floating]:
         """Predict targets, ``X @ coef_.T + intercept_``.
 
         Parameters

@@ -28,7 +28,7 @@ class Data(NamedTuple):
     X: np.ndarray | csr_array  # (n, d), C-ordered
     Y: np.ndarray  # (n, k), of X's dtype
     weight: np.ndarray | None = None
-    index: np.ndarray | None = None
+    index: np.ndarray | None = None  # type: ignore[assignment] # in the place of tuple.index
 
     @property
     def n_rows(self):
