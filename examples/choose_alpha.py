@@ -1,4 +1,7 @@
-"""Choose the strength of a penalty by cross-validation, and check it against scikit-learn's exact LassoCV and RidgeCV.
+"""Choosing a penalty's strength
+=============================
+
+By cross-validation, checked against scikit-learn's exact LassoCV and RidgeCV.
 
 A penalty acts on the coefficients in the units of the data, so columns are put on one scale first, as for every
 penalised model.
@@ -6,6 +9,7 @@ penalised model.
 
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso, LassoCV, Ridge, RidgeCV
@@ -42,3 +46,11 @@ for penalty, (best, reference) in exact.items():
         f"{(chosen[-1].coef_ != 0).sum():>9} {(reference.coef_ != 0).sum():>6}"
     )
     assert np.isclose(alpha, best), "the exact solver chooses another alpha"
+    errors = -search.cv_results_["mean_test_score"]
+    plt.semilogx(alphas, errors, ".-", label=penalty)
+    plt.plot(alpha, errors.min(), "ko", fillstyle="none", markersize=10)
+
+plt.xlabel("alpha")
+plt.ylabel("mean squared error, cross-validated")
+plt.legend()
+plt.show()

@@ -1,15 +1,13 @@
-"""Stop early by a validation set of one's own, inside a pipeline that transforms it along with the training rows.
+"""Early stopping in a pipeline
+============================
+
+By a validation set of one's own, which the pipeline transforms along with the training rows.
 
 Polynomials of degree 3 of the diabetes data have 285 features for 265 training rows: exact least squares learns them by
 heart, and so does gradient descent when it runs to the end.  Stopped in time it does not.
 """
 
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")  # no window: the picture goes to a file
-
+import matplotlib.pyplot as plt
 import sklearn
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
@@ -23,15 +21,14 @@ X, y = load_diabetes(return_X_y=True)
 X_rest, X_test, y_rest, y_test = train_test_split(X, y, test_size=0.2, random_state=0)
 X_train, X_val, y_train, y_val = train_test_split(X_rest, y_rest, test_size=0.25, random_state=0)
 
-sklearn.set_config(enable_metadata_routing=True)  # lets fit hand X_val and y_val on to the steps that ask for them
-
 
 def pipeline(regressor, **params):
     return make_pipeline(PolynomialFeatures(3, include_bias=False), StandardScaler(), regressor, **params)
 
 
-regressor = GDLinearRegressor(random_state=0).set_fit_request(X_val=True, y_val=True)
-stopped = pipeline(regressor, transform_input=["X_val"]).fit(X_train, y_train, X_val=X_val, y_val=y_val)
+with sklearn.config_context(enable_metadata_routing=True):  # X_val and y_val are handed on to the step that asks
+    regressor = GDLinearRegressor(random_state=0).set_fit_request(X_val=True, y_val=True)
+    stopped = pipeline(regressor, transform_input=["X_val"]).fit(X_train, y_train, X_val=X_val, y_val=y_val)
 to_the_end = pipeline(GDLinearRegressor(max_iter=300, tol=None, random_state=0)).fit(X_train, y_train)
 exact = pipeline(LinearRegression()).fit(X_train, y_train)
 
@@ -43,9 +40,6 @@ for name, model in {
 }.items():
     print(f"{name:<34} {model.score(X_train, y_train):>12.3f} {model.score(X_test, y_test):>9.3f}")
 
-figures = Path(__file__).parent / "figures"
-figures.mkdir(exist_ok=True)
 display = LossCurveDisplay.from_estimator(stopped[-1])
 display.ax_.set_title("Polynomials of degree 3, diabetes data")
-display.figure_.savefig(figures / "early_stopping.png", dpi=150)
-print(f"wrote {figures.name}/early_stopping.png")
+plt.show()

@@ -1,4 +1,8 @@
-"""Plain gradient descent is the derivation and nothing else: the estimator beside its lines in NumPy."""
+"""Plain gradient descent
+======================
+
+It is the derivation and nothing else: the estimator beside its lines in NumPy.
+"""
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""Fit raw, mixed-scale data with the defaults, beside scikit-learn's regressors.
+"""Raw, mixed-scale data
+=====================
+
+The defaults beside scikit-learn's regressors.
 
 LinearRegression is exact behind a StandardScaler; on columns whose scales differ by 1e12 it takes the small ones for
 rounding and drops them.  SGDRegressor diverges in silence.

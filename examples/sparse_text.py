@@ -1,5 +1,10 @@
-"""Regression on text: counts of words in a sparse matrix, raw, never made dense; then a stream of it."""
+"""Regression on text
+==================
 
+Counts of words in a sparse matrix, raw, never made dense; then a stream of it.
+"""
+
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.linear_model import Ridge, SGDRegressor
@@ -33,3 +38,10 @@ model = GDLinearRegressor(random_state=0)
 for chunk, target in zip(np.array_split(train_texts, 15), np.array_split(train, 15), strict=True):
     model.partial_fit(hashed.transform(chunk), target)  # hashing needs no vocabulary: the texts are seen once
 print(f"{'the same, one pass of chunks':<27} test R2 = {model.score(hashed.transform(test_texts), test):.4f}")
+
+true = [worth[int(name.removeprefix("word"))] for name in counts.get_feature_names_out()]
+plt.scatter(true, models["GDLinearRegressor"].coef_, c=np.ravel(X.sum(axis=0)), norm="log", s=10)
+plt.colorbar(label="times seen")
+plt.xlabel("worth of a word")
+plt.ylabel("coefficient")
+plt.show()

@@ -1,15 +1,12 @@
-"""Why the gradient is divided by the rows of its batch: step sizes and batch sizes of plain gradient descent compared.
+"""Why the gradient is divided by the rows
+=======================================
+
+Step sizes and batch sizes of plain gradient descent compared.
 
 The derivation has G = (prediction - y) / m.  With it, a step that suits batches of one size explodes on none that is
 larger.  Without it the gradient is m times as large, which is the same as a step m times as large, and the larger the
 batch the sooner it exceeds 2 / lambda, the largest step at which descent on these data can be stable.
 """
-
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")  # no window: the picture goes to a file
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -58,7 +55,4 @@ sizes, eta = [16, 256, 1024, 4096], 1.2 * largest_step / 1024
 compare(axes[0], "step sizes, batches of 16", {f"η = {step}": (step, 16) for step in (0.001, 0.01, 0.1, 1.0)}, 1)
 compare(axes[1], "batch sizes, with 1/m: η = 0.1", {f"m = {m}": (0.1, m) for m in sizes}, 1)
 compare(axes[2], f"batch sizes, without 1/m: η = {eta:.2g}", {f"m = {m}": (eta * m, m) for m in sizes}, 1e3)
-figures = Path(__file__).parent / "figures"
-figures.mkdir(exist_ok=True)
-figure.savefig(figures / "step_and_batch_size.png", dpi=100)
-print(f"wrote {figures.name}/step_and_batch_size.png")
+plt.show()

@@ -1,7 +1,12 @@
-"""Learn from a stream of raw chunks, each seen once, and go on after pickling in the middle."""
+"""A stream of raw chunks
+======================
+
+Each chunk is seen once, and after pickling in the middle the model goes on.
+"""
 
 import pickle
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -12,13 +17,20 @@ from sk_gdlinear import GDLinearRegressor
 rng = np.random.default_rng(0)
 X = rng.normal([1e4, 0.0, -5.0], [1e2, 1e-4, 3.0], size=(50_000, 3))
 y = X @ [0.05, 3e4, 1.0] + rng.normal(0, 2, 50_000)
+exact = make_pipeline(StandardScaler(), LinearRegression()).fit(X, y).score(X, y)
 
 model = GDLinearRegressor(random_state=0)
-for chunk, (rows, targets) in enumerate(zip(np.array_split(X, 100), np.array_split(y, 100), strict=True), start=1):
-    model.partial_fit(rows, targets)
-    if chunk == 50:
+scores = []
+for chunk in np.array_split(np.arange(50_000), 100):
+    model.partial_fit(X[chunk], y[chunk])
+    scores.append(model.score(X, y))
+    if len(scores) == 50:
         model = pickle.loads(pickle.dumps(model))  # another process could go on from here
-    if chunk in (1, 10, 50, 100):
-        print(f"after {chunk * 500:>6} rows: R2 = {model.score(X, y):.5f}")
-exact = make_pipeline(StandardScaler(), LinearRegression()).fit(X, y)
-print(f"exact least squares: R2 = {exact.score(X, y):.5f}")
+    if len(scores) in (1, 10, 50, 100):
+        print(f"after {chunk[-1] + 1:>6} rows: R2 = {scores[-1]:.5f}")
+print(f"exact least squares: R2 = {exact:.5f}")
+
+plt.loglog(500 * np.arange(1, 101), exact - np.array(scores), ".-")
+plt.xlabel("rows seen")
+plt.ylabel("R² short of exact least squares")
+plt.show()

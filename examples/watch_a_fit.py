@@ -1,14 +1,12 @@
-"""Watch a fit: a progress bar and scores from scikit-learn's callbacks, a line per epoch, the curve as a picture.
+"""Watching a fit
+==============
+
+A progress bar and scores from scikit-learn's callbacks, a line per epoch, the curve as a picture.
 
 Callbacks need scikit-learn 1.9; the progress bar needs rich: pip install '.[rich,plot]'.
 """
 
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")  # no window: the picture goes to a file
-
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.callback import ProgressBar, ScoringMonitor
 
@@ -27,8 +25,5 @@ print(f"stopped by {model.stop_reason_!r}; the best of {model.n_iter_} epochs wa
 print("R2 on the training rows, epoch by epoch:")
 print([round(float(row["r2"]), 6) for row in monitor.get_logs().data if row["task_name"] == "epoch"])
 
-figures = Path(__file__).parent / "figures"
-figures.mkdir(exist_ok=True)
-display = LossCurveDisplay.from_estimator(model)
-display.figure_.savefig(figures / "watch_a_fit.png", dpi=150)
-print(f"wrote {figures.name}/watch_a_fit.png")
+LossCurveDisplay.from_estimator(model)
+plt.show()
