@@ -1,4 +1,8 @@
-"""Learn from Parquet files that this process may not hold in memory, and go on after a break from a checkpoint."""
+"""Files larger than memory
+========================
+
+Learning from Parquet files that this process may not hold in memory, and going on after a break from a checkpoint.
+"""
 
 import os
 import sys

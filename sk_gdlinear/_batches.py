@@ -1,13 +1,16 @@
 """Epochs over data that comes in chunks: the loop around ``partial_fit``, its progress bar and its checkpoint."""
 
+from __future__ import annotations
+
 import os
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_scalar
@@ -19,7 +22,16 @@ CHECKPOINT_SHARE = 0.05
 class BatchFitting:
     """Adds ``fit_batches`` to an estimator that has ``partial_fit`` and ``warm_start``."""
 
-    def fit_batches(self, batches, *, epochs, checkpoint=None, progress=False):
+    warm_start: bool
+
+    def fit_batches(
+        self,
+        batches: Iterable[Any] | Callable[[], Iterable[Any]],
+        *,
+        epochs: int,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: bool = False,
+    ) -> Self:
         """Fit by several passes over data that comes in chunks, such as files larger than memory.
 
         Each chunk is handed to ``partial_fit``; nothing else is done. The model starts afresh unless ``warm_start``.

@@ -1,6 +1,9 @@
 """Parquet files as chunks for ``fit_batches``, each chunk from many places of the files."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from math import ceil
@@ -55,6 +58,10 @@ class ParquetBatches:
     ValueError
         If there are no rows, a column is missing, or a column does not hold numbers.
 
+    See Also
+    --------
+    GDLinearRegressor.fit_batches : What takes these chunks.
+
     Notes
     -----
     Memory is that of two chunks and, for each stretch and column, a few pages (1 MB by default) of the row group being
@@ -71,7 +78,17 @@ class ParquetBatches:
         model = GDLinearRegressor().fit_batches(batches, epochs=20, checkpoint="price.checkpoint", progress=True)
     """
 
-    def __init__(self, path, target, *, weight=None, columns=None, batch_rows=65_536, interleave=16, random_state=0):
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        target: str | Sequence[str],
+        *,
+        weight: str | None = None,
+        columns: Sequence[str] | None = None,
+        batch_rows: int = 65_536,
+        interleave: int = 16,
+        random_state: int = 0,
+    ) -> None:
         check_scalar(batch_rows, "batch_rows", Integral, min_val=1)
         check_scalar(interleave, "interleave", Integral, min_val=1)
         check_scalar(random_state, "random_state", Integral, min_val=0)
@@ -91,8 +108,14 @@ class ParquetBatches:
         self.n_places = min(interleave, len(self.groups), batch_rows)
         self.random_state, self.epoch = random_state, 0
 
-    def set_epoch(self, epoch):
-        """Choose the order of epoch ``epoch``, an int from 0; ``fit_batches`` calls this."""
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch; ``fit_batches`` calls this.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, from 0.
+        """
         self.epoch = epoch
 
     def __len__(self):

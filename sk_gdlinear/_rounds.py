@@ -116,12 +116,11 @@ class ClusterTraining(Training):
     """
 
     partitions: object = None
-    common: Common = None
-    edges: list = None  # of each partition
-    objectives: np.ndarray = (
-        None  # (k,), the objective at the newest weights, in conditioned units; None when not known
-    )
-    grad: np.ndarray = None  # (k, d + 1), of the loss in a synchronous step, else of the objective; the intercept last
+    common: Common | None = None
+    edges: list | None = None  # of each partition
+    objectives: np.ndarray | None = None  # (k,), at the newest weights, in conditioned units; None when not known
+    # (k, d + 1), the intercept last: of the loss in a synchronous step, else of the objective.
+    grad: np.ndarray | None = None
     directions: list = field(default_factory=list)  # pairs (p, H p)
 
     def objective(self, every=1):

@@ -1,6 +1,9 @@
 """The regressor on a Dask cluster."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 import dask.array as da
 import numpy as np
@@ -14,6 +17,9 @@ from ._rounds import Common, on_cluster
 from ._rows import Data
 from ._setup import start_at
 from ._validation import check_start, make_generator
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class DaskGDLinearRegressor(GDLinearRegressor):
@@ -48,7 +54,10 @@ class DaskGDLinearRegressor(GDLinearRegressor):
     t_ : int
         Updates made one after the other: in a round, those of the longest partition.
 
-    The others are those of ``GDLinearRegressor``.
+    See Also
+    --------
+    sk_gdlinear.GDLinearRegressor : The same on one machine; the other attributes are described there.
+    sk_gdlinear.ParquetBatches : Files larger than memory on one machine.
 
     References
     ----------
@@ -67,7 +76,16 @@ class DaskGDLinearRegressor(GDLinearRegressor):
     >>> client.close()
     """
 
-    def fit(self, X, y, sample_weight=None, *, coef_init=None, intercept_init=None, client=None):
+    def fit(  # type: ignore[override] # rows held out would have to be on the workers, too
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+        client: Any = None,
+    ) -> Self:
         """Fit the model, from the start unless ``warm_start``.
 
         Parameters
@@ -150,7 +168,7 @@ class DaskGDLinearRegressor(GDLinearRegressor):
                 "None or 'l2'."
             )
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predict targets where the rows lie, lazily.
 
         Parameters
@@ -169,12 +187,14 @@ class DaskGDLinearRegressor(GDLinearRegressor):
             return by_partition(self.to_local().predict, X, np.shape(self.coef_)[:-1])
         return super().predict(X)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R² on dask arrays or dataframes, the mean over targets; rows stay where they lie.
 
         Parameters
         ----------
-        X, y, sample_weight : dask collections
+        X, y : dask collections
+            As in ``fit``.
+        sample_weight : dask collection, default=None
             As in ``fit``.
 
         Returns
@@ -194,18 +214,24 @@ class DaskGDLinearRegressor(GDLinearRegressor):
         share = np.divide(unit * errors, targets.square_deviation, out=(errors > 0).astype(float), where=varies)
         return float(np.mean(1.0 - share))
 
-    def to_local(self):
-        """Return the plain estimator, with the same parameters and all that was learnt: it can go on by itself."""
+    def to_local(self) -> GDLinearRegressor:
+        """Return the plain estimator, with the same parameters and all that was learnt: it can go on by itself.
+
+        Returns
+        -------
+        local : GDLinearRegressor
+            It shares its arrays with this one.
+        """
         local = GDLinearRegressor(**self.get_params())
-        vars(local).update({name: value for name, value in vars(self).items() if name not in self.get_params()})
+        local.__dict__.update({name: value for name, value in vars(self).items() if name not in self.get_params()})
         return local
 
     @property
-    def partial_fit(self):
+    def partial_fit(self) -> Any:  # type: ignore[override]
         """Not here: rows of one chunk are no matter for a cluster."""
         raise AttributeError("DaskGDLinearRegressor has no partial_fit: go on with to_local().partial_fit(X, y).")
 
-    fit_batches = partial_fit
+    fit_batches = partial_fit  # type: ignore[assignment]
 
 
 # The public name is the one pickles hold.
