@@ -61,7 +61,7 @@ class DaskGDLinearRegressor(GDLinearRegressor):
 
     References
     ----------
-    .. [1] S. Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019.
+    .. [1] Sebastian U. Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019.
 
     Examples
     --------
