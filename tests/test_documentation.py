@@ -28,7 +28,7 @@ PUBLIC["sk_gdlinear.dask.DaskGDLinearRegressor"] = "distributed"
 
 def import_public(path):
     """Return the object, or skip where what it needs is not installed."""
-    pytest.importorskip(PUBLIC[path], reason=f"{path} needs it")
+    pytest.importorskip(PUBLIC[path], reason=f"{path} needs {PUBLIC[path]}")
     module, name = path.rsplit(".", 1)
     return getattr(importlib.import_module(module), name)
 
