@@ -11,11 +11,11 @@ from pathlib import Path
 
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # others reserve a gigabyte, which the limit would count
 
-import numpy as np  # noqa: E402
-import pyarrow as pa  # noqa: E402
-import pyarrow.parquet as pq  # noqa: E402
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from sk_gdlinear import GDLinearRegressor, ParquetBatches  # noqa: E402
+from sk_gdlinear import GDLinearRegressor, ParquetBatches
 
 
 def write_files(folder, n_files=10, n_rows=200_000, d=16):
