@@ -256,6 +256,11 @@ def curvature(data, conditioning, fit_intercept, shuffle):
     norm = max_row_norm if kernel is None else kernel.max_row_norm
     maps = conditioning.shift, conditioning.inv_scale
     largest_norm = max(norm(data.X, rows, data.weight, *maps, fit_intercept) for rows in data.segments())
+    if not np.isfinite(largest_norm):
+        raise ValueError(
+            "X holds values whose squares have no number in its dtype. Use precondition=True, pass float64, choose "
+            "larger units, or give a learning_rate."
+        )
     most = max(FEWEST_EIGENVALUE_ROWS, min(EIGENVALUE_ROWS, EIGENVALUE_NUMBERS // data.X.shape[1]))
     if shuffle:
         stretches = [data.sample(most)]

@@ -24,15 +24,17 @@ from ._compat import (
 )
 from ._held_out import HeldOut, split_off
 from ._objective import LOSSES
+from ._persistence import marked, unmarked
 from ._rows import Data
 from ._schedules import SCHEDULES
 from ._setup import AUTO_BATCH_SIZE, Knowledge, Settings, carry_on, make_descent, pack, start_at, unpack
-from ._sparse import as_csr, issparse
+from ._sparse import as_csr, check_indices, issparse
 from ._validation import (
     as_targets,
     check_alpha,
     check_finite,
     check_learning_rate,
+    check_range,
     check_start,
     check_weights,
     make_generator,
@@ -174,7 +176,6 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     batch_size_ : int
         Rows of a full batch.
     loss_curve_ : list of float
-    loss_curve_ : list of float
         Training objective of the coefficients that would be reported then, penalty included, after each epoch of
         ``fit``, in squared units of y (of y for "quantile"); after each ``partial_fit``, the objective over its rows.
         Where long data is descended without variance reduction, only the epoch reported is computed in full; the
@@ -203,6 +204,11 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     -----
     scikit-learn's callbacks, set with ``set_callbacks`` (scikit-learn 1.9 and later), are told of every epoch, and one
     that answers True stops training after it.  Take them off, ``set_callbacks()``, before saving with skops.
+
+    An int ``random_state`` gives the same bits again on one machine with the same installed versions, in any thread or
+    process, alone or side by side: models share nothing, and the compiled kernel runs without Python's global lock.  A
+    fitted model may be used by many threads at once as long as none fits it.  Another processor, version of NumPy or
+    SciPy or number of BLAS threads, and the array engine where the kernel was not built, may round otherwise.
 
     X is read in C order, or as CSR with sorted and unique indices: other layouts are copied once.  Memory beyond X is
     O(n_samples) small integers and O(n_features), and one number per row and target where variance is reduced. river's
@@ -435,6 +441,8 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
             Predictions, 1-D if the y fitted was; float32 for float32 X.
         """
         check_is_fitted(self)
+        if issparse(X):
+            check_indices(X)
         X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=[np.float64, np.float32])
         if issparse(X):
             X = as_csr(X)
@@ -454,6 +462,15 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         tags.input_tags.sparse = True
         return tags
 
+    def __getstate__(self):
+        return marked(super().__getstate__())
+
+    def __setstate__(self, state):
+        state = unmarked(state)
+        for name, default in type(self)().get_params(deep=False).items():
+            state.setdefault(name, default)  # a parameter that the release which saved the model did not have
+        super().__setstate__(state)
+
     def _transact(self, method, *args):
         """Call ``method`` and warn of what it returns; if it raises, leave every attribute as it was."""
         check_learning_rate(self.learning_rate)
@@ -462,6 +479,8 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         attributes = vars(self).copy()
         generator = attributes.get("_state", {}).get("generator")
         position = None if generator is None else generator.bit_generator.state
+        users = self.random_state if isinstance(self.random_state, np.random.RandomState) else None
+        users_position = None if users is None else users.get_state()
         try:
             if (warning := method(*args)) is not None:
                 warnings.warn(warning, ConvergenceWarning, stacklevel=3)
@@ -471,10 +490,14 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
             vars(self).update(attributes)
             if generator is not None:
                 generator.bit_generator.state = position
+            if users is not None:
+                users.set_state(users_position)
             raise
 
     def _validate(self, X, y, sample_weight, reset):
         """Return the rows ``X, Y, sample_weight``, Y 2-D, and whether y is 1-D; that X is finite is seen later."""
+        if issparse(X):
+            check_indices(X)
         X, y = validate_data(
             self,
             X,
@@ -499,6 +522,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         data = knowledge.add(X, Y, sample_weight)
         known = knowledge.features is not None and data.index is None
         check_finite(X, knowledge.features.mean if known else None, type(self).__name__)
+        check_range(knowledge.targets.mean, "y")
         return data
 
     def _settings(self, d):

@@ -135,6 +135,7 @@ def _like(sample_weight, X):
     return None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype=X.dtype)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # objectives and steps without a number are seen later
 def make_descent(data, knowledge, settings, place, *, stream, before=None, smoothing=None):
     """Build the descent over ``data``.
 

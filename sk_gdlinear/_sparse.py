@@ -1,25 +1,36 @@
 """Sparse rows, centred without storing what centring fills in."""
 
 import numpy as np
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import bsr_array, coo_array, csc_array, csr_array, issparse
+
+COMPRESSED = {"csr": csr_array, "csc": csc_array, "bsr": bsr_array}
 
 
-def as_csr(X):
-    """Return CSR rows as a ``csr_array`` whose indices are sorted and unique, sharing memory where they were.
+def check_indices(X):
+    """Raise if the arrays of sparse rows are no matrix: what scipy does with them, even to convert their type, crashes.
 
     Raises
     ------
     ValueError
-        If the arrays are no CSR matrix, for instance where an index points outside of it.
+        For instance where an index points outside of the matrix.
     """
     try:
-        rows = csr_array((X.data, X.indices, X.indptr), shape=X.shape)
-        rows.check_format(full_check=True)
+        if X.format == "coo":
+            coo_array((X.data, (X.row, X.col)), shape=X.shape)
+        elif X.format in COMPRESSED:  # a new matrix of the same arrays, for the check may set those of its own
+            COMPRESSED[X.format]((X.data, X.indices, X.indptr), shape=X.shape).check_format(full_check=True)
+            if (np.diff(X.indptr) < 0).any():  # scipy does not look where there are no entries
+                raise ValueError("index pointer values must form a non-decreasing sequence")
     except ValueError as error:
         raise ValueError(
-            f"X is no valid CSR matrix of shape {X.shape}: {error}. Was it assembled by hand? Build it from "
-            "(data, (rows, columns)) instead: scipy then sees to its indices."
+            f"X is no valid {X.format.upper()} matrix of shape {X.shape}: {error}. Was it assembled by hand? Build it "
+            "from (data, (rows, columns)) instead: scipy then sees to its indices."
         ) from error
+
+
+def as_csr(X):
+    """Return CSR rows as a ``csr_array`` whose indices are sorted and unique, sharing memory where they were."""
+    rows = csr_array((X.data, X.indices, X.indptr), shape=X.shape)
     if not rows.has_canonical_format:
         rows = rows.copy()
         rows.sum_duplicates()
@@ -103,4 +114,4 @@ def block_moments(X, weight):
     return mean, square + weight_of_zero * mean**2, low, high
 
 
-__all__ = ["CentredRows", "as_csr", "block_moments", "issparse", "product"]
+__all__ = ["CentredRows", "as_csr", "block_moments", "check_indices", "issparse", "product"]

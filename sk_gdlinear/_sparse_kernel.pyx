@@ -193,6 +193,8 @@ cdef double _batch_gradient(
 ) noexcept nogil:
     """G <- (weight * psi(E) - anchor) / n, grad_b <- its sum, along <- a . z of each row; return the batch's loss."""
     cdef Py_ssize_t k = s.k, m = stop - start, i, row, first, size, row_ahead, first_ahead, size_ahead, t
+    cdef const floating *entries = &data[0] if data.shape[0] else NULL
+    cdef const integer *places = &indices[0] if indices.shape[0] else NULL
     cdef const floating *x
     cdef const integer *columns
     cdef const integer *columns_ahead
@@ -203,7 +205,7 @@ cdef double _batch_gradient(
         row, row_ahead = order[i], order[min(i + 1, order.shape[0] - 1)]
         first, size = indptr[row], indptr[row + 1] - indptr[row]
         first_ahead, size_ahead = indptr[row_ahead], indptr[row_ahead + 1] - indptr[row_ahead]
-        x, columns, columns_ahead = &data[first], &indices[first], &indices[first_ahead]
+        x, columns, columns_ahead = entries + first, places + first, places + first_ahead
         for t in range(k):
             G[t] = s.b[t] - <double>(Y[row, t] - target_shift[t]) * target_inv_scale[t]
             G[t] -= s.aV[t] + s.c[t] * s.aa + s.g * s.aD[t]
@@ -237,12 +239,14 @@ cdef void _scatter(
 ) noexcept nogil:
     """What a batch's step changes where its rows have entries."""
     cdef Py_ssize_t k = s.k, i, row, size, t
+    cdef const floating *entries = &data[0] if data.shape[0] else NULL
+    cdef const integer *places = &indices[0] if indices.shape[0] else NULL
     cdef const floating *x
     cdef const integer *columns
     for i in range(start, stop):
         row = order[i]
         size = indptr[row + 1] - indptr[row]
-        x, columns = &data[indptr[row]], &indices[indptr[row]]
+        x, columns = entries + indptr[row], places + indptr[row]
         for t in range(k):
             s.aV[t] -= step * G[t] * along[0]
         if k == 1 and s.stride == 4 and mean:

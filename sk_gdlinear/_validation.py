@@ -32,6 +32,15 @@ def check_finite(X, means, estimator_name):
     """
     if means is None or not np.isfinite(means).all():
         assert_all_finite(X, estimator_name=estimator_name, input_name="X")
+    check_range(means, "X")
+
+
+def check_range(means, name):
+    """Raise if finite values were so large that their mean has no number."""
+    if means is not None and not np.isfinite(means).all():
+        raise ValueError(
+            f"{name} holds values whose sums have no number in float64: beyond about 1e307. Choose larger units."
+        )
 
 
 def as_targets(y, dtype):
@@ -86,6 +95,8 @@ def check_start(coef_init, intercept_init, d, k):
     """Return the start as arrays of shape (k, d) and (k,), zeros where not given."""
     start = []
     for name, value, shape in (("coef_init", coef_init, (k, d)), ("intercept_init", intercept_init, (k,))):
+        if np.iscomplexobj(value):
+            raise ValueError(f"{name} must be real, got complex numbers.")
         value = np.zeros(shape) if value is None else np.asarray(value, dtype=np.float64)
         if value.size != np.prod(shape) or value.ndim > len(shape):
             raise ValueError(f"{name} must hold {k} target(s) and have shape {shape}; got shape {value.shape}.")

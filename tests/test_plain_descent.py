@@ -147,7 +147,7 @@ def test_every_full_batch_iterate_has_the_closed_form(rng, n_targets, fit_interc
     Z = np.column_stack([X, np.ones(len(X))]) if fit_intercept else X
     H = Z.T @ Z / len(Z)
     eta = 1.0 / np.linalg.eigvalsh(H)[-1]
-    optimum = np.linalg.lstsq(Z, y.reshape(len(y), -1))[0]
+    optimum = np.linalg.lstsq(Z, y.reshape(len(y), -1), rcond=None)[0]
     start = np.zeros_like(optimum) if from_zero else rng.normal(size=optimum.shape)
     inits = {}
     if not from_zero:

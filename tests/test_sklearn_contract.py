@@ -1,9 +1,5 @@
 """scikit-learn's contract: its own checks, and the containers and tools that a user puts around a regressor."""
 
-import io
-import pickle
-
-import joblib
 import numpy as np
 import pytest
 import sklearn
@@ -286,7 +282,7 @@ def test_verbose_prints_a_line_for_every_partial_fit(data, quick, capsys):
     ]
 
 
-# --- copies and persistence ------------------------------------------------------------------------------------------
+# --- copies ----------------------------------------------------------------------------------------------------------
 
 
 def test_clone_keeps_parameters_and_drops_the_fit(data, quick):
@@ -302,36 +298,6 @@ def test_constructor_takes_all_parameters_but_the_loss_by_name_only():
     with pytest.raises(TypeError):
         GDLinearRegressor("huber", 1.35)
     assert is_regressor(GDLinearRegressor())
-
-
-def dump_with_joblib(model):
-    buffer = io.BytesIO()
-    joblib.dump(model, buffer)
-    buffer.seek(0)
-    return joblib.load(buffer)
-
-
-@pytest.mark.parametrize(
-    "round_trip",
-    [lambda model: pickle.loads(pickle.dumps(model)), dump_with_joblib],
-    ids=["pickle", "joblib"],
-)
-@pytest.mark.parametrize(("method", "params"), CALLS, ids=str)
-def test_persistence_keeps_the_model_to_the_bit(data, quick, round_trip, params, method):
-    X, y = data
-    model = getattr(quick(**params), method)(X, y)
-    restored = round_trip(model).set_params(early_stopping=False)
-    model.set_params(early_stopping=False)
-    assert_array_equal(restored.predict(X), model.predict(X))
-    assert_array_equal(restored.partial_fit(X, y).coef_, model.partial_fit(X, y).coef_)
-
-
-def test_fitted_model_does_not_hold_the_data(rng, quick):
-    """A pickle stays small however many rows were seen."""
-    X = rng.normal(size=(20_000, 3))
-    model = quick(max_iter=1).fit(X, X.sum(axis=1))
-    assert len(pickle.dumps(model)) < 20_000
-    assert len(pickle.dumps(model.partial_fit(X, X.sum(axis=1)))) < 20_000
 
 
 # --- meta-estimators -------------------------------------------------------------------------------------------------

@@ -224,7 +224,8 @@ def test_predictions_equal_those_of_dense_rows(rng, seed, dtype, k):
 def test_rows_are_never_made_dense(rng, seed, k):
     """Peak memory is that of some vectors of one number per feature: 2000 rows of them would make a dense copy."""
     n, d = 2000, 100_000
-    X = sparse.random_array((n, d), density=1e-4, format="csr", rng=rng)
+    places = rng.integers(n, size=n * d // 10_000), rng.integers(d, size=n * d // 10_000)
+    X = sparse.csr_array(sparse.coo_array((rng.random(len(places[0])), places), shape=(n, d)))
     y = rng.normal(size=(n, k))
     model = quick(seed, max_iter=2).fit(X[:100], y[:100])  # loads all code
     tracemalloc.start()
