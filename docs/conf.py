@@ -22,6 +22,7 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "code"
 nitpicky = True
+nitpick_ignore = [("py:obj", "skl2onnx.to_onnx")]  # its inventory would have to be fetched
 
 # The docstrings name the types, so signatures need not; members of scikit-learn's base classes are documented there.
 autodoc_typehints = "none"

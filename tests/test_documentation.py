@@ -24,6 +24,7 @@ PARAMETERS = {"PR01", "PR02"}
 # Public names, and the package beyond scikit-learn and NumPy that each needs to be imported.
 PUBLIC = {f"sk_gdlinear.{name}": "numpy" for name in sk_gdlinear.__all__ if name != "__version__"}
 PUBLIC["sk_gdlinear.dask.DaskGDLinearRegressor"] = "distributed"
+PUBLIC["sk_gdlinear.onnx.register"] = "numpy"
 
 
 def import_public(path):
