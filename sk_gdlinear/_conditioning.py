@@ -273,8 +273,9 @@ def curvature(data, conditioning, fit_intercept, shuffle):
 def second_moments(data, conditioning, fit_intercept, column_squares):
     """Estimate ``Z^T Z / n``, the second derivatives of half the mean squared error, the intercept's 1 included.
 
-    Entries are those of a sample of the rows, but the diagonal is no less than the columns' mean squares over all rows,
-    to which rare entries add what they leave out of a sample.  None for more columns than are worth it.
+    It is that of a sample of the rows, with each column enlarged to its mean square over all rows where that is more,
+    to which rare entries add what they leave out of a sample.  (Adding it to the diagonal alone would hide the
+    directions in which nearly collinear columns leave little.)  None for more columns than are worth it.
     """
     if data.X.shape[1] >= GRAM_COLUMNS:
         return None
@@ -283,7 +284,10 @@ def second_moments(data, conditioning, fit_intercept, column_squares):
         A = A @ np.eye(A.shape[1])
     H = A.T @ A / len(A)
     known = np.append(column_squares, 1.0) if fit_intercept else column_squares
-    np.fill_diagonal(H, np.maximum(np.diag(H), known))
+    sampled = np.diag(H).copy()
+    enlarge = np.sqrt(np.maximum(np.divide(known, sampled, out=np.ones_like(known), where=sampled > 0.0), 1.0))
+    H *= np.multiply.outer(enlarge, enlarge)
+    np.fill_diagonal(H, np.maximum(sampled, known))
     return H
 
 

@@ -30,6 +30,7 @@ from ._schedules import SCHEDULES
 from ._setup import AUTO_BATCH_SIZE, Knowledge, Settings, carry_on, make_descent, pack, start_at, unpack
 from ._sparse import as_csr, check_indices, issparse
 from ._validation import (
+    as_dtype,
     as_targets,
     check_alpha,
     check_finite,
@@ -138,11 +139,13 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         objective of the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to
         gain; for other losses than the squared error outliers are left out of that measure.  The expectation
         extrapolates the gains of the last epochs; for squared errors without a penalty, on fewer than 160 columns, it
-        is mainly the Newton decrement.  At least 500 updates are made.  None runs ``max_iter`` epochs.
+        is mainly the Newton decrement.  At least 500 updates are made, unless nothing moves any more.  None runs
+        ``max_iter`` epochs.
         With a validation set the same is asked of the validation loss: the gain is that on the best epoch so far, and
         the scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2
-        Consecutive epochs in which so little is to be gained before training stops.
+        Consecutive epochs in which so little is to be gained before training stops.  With the automatic step, where
+        descent is steady, one epoch is enough when less than a quarter of ``tol`` is left.
     shuffle : bool, default=True
         Whether every epoch, and every ``partial_fit``, visits the rows in a new random order.
     early_stopping : bool, default=False
@@ -412,7 +415,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values.
         sample_weight : array-like of shape (n_samples,) or float, default=None
-            Weight of each row.  A chunk of zero weights only changes nothing.
+            Weight of each row.  A chunk of zero weights only changes nothing; as the first one it is an error.
 
         Returns
         -------
@@ -562,13 +565,16 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         held_out, training_weight = self._hold_out(X, Y, sample_weight, flat, validation, warm, generator)
         knowledge = Knowledge.empty(d, k, settings)
         data = self._take_in(knowledge, X, Y, training_weight)
-        if warm and coef_init is None and intercept_init is None:
-            start = self._user_weights()
-        else:
-            start = check_start(coef_init, intercept_init, d, k)
-            if intercept_init is None:
-                start = start[0], knowledge.mean_intercept(start[0], settings)
-        descent = make_descent(data, knowledge, settings, start_at(*start, self.average, t), stream=False)
+        coef, intercept = check_start(coef_init, intercept_init, d, k)
+        if warm:
+            fitted = self._user_weights()
+            coef, intercept = (
+                fitted[0] if coef_init is None else coef,
+                fitted[1] if intercept_init is None else intercept,
+            )
+        elif intercept_init is None:
+            intercept = knowledge.mean_intercept(coef, settings)
+        descent = make_descent(data, knowledge, settings, start_at(coef, intercept, self.average, t), stream=False)
         if held_out is not None:
             descent.held_out = HeldOut(held_out, *descent.sharpest_loss())
         past = self._past() if warm else ([], None)
@@ -597,7 +603,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
             if sample_weight is not None and not sample_weight.any():
                 return
             dtype = self.coef_.dtype
-            X, Y = X.astype(dtype, copy=False), Y.astype(dtype, copy=False)
+            X, Y = as_dtype(X, dtype), as_targets(Y, dtype)
             iterate, conditioning, knowledge = unpack(self._state, settings)
             generator, smoothing = self._state["generator"], self._state["smoothing"]
         data = self._take_in(knowledge, X, Y, sample_weight)
@@ -632,6 +638,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
             raise ValueError(f"A validation set needs both X_val and y_val: {missing} was not given.")
         try:
             V, Y_val, weight, flat_val = self._validate(X_val, y_val, sample_weight_val, reset=False)
+            V, Y_val = as_dtype(V, X.dtype), as_targets(Y_val, Y.dtype)
             check_finite(V, None, type(self).__name__)
             if weight is not None and not weight.any():
                 raise ValueError("all sample_weight_val are zero; at least one must not be.")
@@ -642,7 +649,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
                 f"y_val must have the dimensions and targets of y: got shapes {np.shape(y_val)} and "
                 f"{Y[:, 0].shape if flat else Y.shape}."
             )
-        return Data(V.astype(X.dtype, copy=False), Y_val.astype(Y.dtype, copy=False), weight)
+        return Data(V, Y_val, weight)
 
     def _check_same_shape(self, flat, d, k):
         """Raise if targets, or a warm start's features, are not those of the calls before."""

@@ -174,6 +174,10 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         column_rms = knowledge.recent_features.spread(settings.fit_intercept)[0]
         column_squares = (column_rms * conditioning.inv_scale.astype(np.float64)) ** 2
     iterate = place(conditioning)
+    if not settings.fit_intercept:  # there may have been one before
+        iterate.b[...] = 0.0
+        if iterate.mean_b is not None:
+            iterate.mean_b[...] = 0.0
     average = settings.average and not one_batch
     if not average:
         iterate = Iterate.at(*iterate.centre, average=False, t=iterate.t)

@@ -23,7 +23,8 @@ def newton_decrement(gradient, H):
     -----
     Source: S. Boyd and L. Vandenberghe, "Convex Optimization", 2004, section 9.5.1 (half the squared decrement).
     """
-    rounding = np.finfo(np.float64).eps * np.trace(H)  # so that duplicated columns leave an inverse
+    limits = np.finfo(np.float64)
+    rounding = limits.eps * np.trace(H) + limits.tiny  # so that duplicated columns, and zeros, leave an inverse
     gradient = gradient.astype(np.float64)
     return 0.5 * float((gradient.T * np.linalg.solve(H + rounding * np.eye(len(H)), gradient.T)).sum())
 

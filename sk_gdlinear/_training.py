@@ -202,8 +202,8 @@ class Training(Descent):
     def take_in(self, rng, start, call):
         """Pass once over a chunk of a stream, the ``call``-th, and remember its losses afterwards."""
         on_the_way = self.epoch(rng)
-        self.check(on_the_way, start, call)
         losses = self.losses()
+        self.check(max(on_the_way, losses.conditioned), start, call)
         n_rows, n_seen = self.data.n_rows, self.iterate.t * self.batch_size
         self.iterate.compare(on_the_way, losses.conditioned, min(1.0, n_rows / COMPARED_ROWS))
         self.sharpen(min(1.0, n_rows / min(n_seen, COMPARED_ROWS)))

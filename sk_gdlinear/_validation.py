@@ -31,7 +31,8 @@ def check_finite(X, means, estimator_name):
     mean of all rows is known.
     """
     if means is None or not np.isfinite(means).all():
-        assert_all_finite(X, estimator_name=estimator_name, input_name="X")
+        with np.errstate(invalid="ignore"):  # infinities of both signs add up to NaN
+            assert_all_finite(X, estimator_name=estimator_name, input_name="X")
     check_range(means, "X")
 
 
@@ -41,6 +42,12 @@ def check_range(means, name):
         raise ValueError(
             f"{name} holds values whose sums have no number in float64: beyond about 1e307. Choose larger units."
         )
+
+
+def as_dtype(X, dtype):
+    """Return rows in the given dtype; what is too large for it becomes infinite, which ``check_finite`` sees."""
+    with np.errstate(over="ignore"):
+        return X.astype(dtype, copy=False)
 
 
 def as_targets(y, dtype):
@@ -58,7 +65,7 @@ def check_weights(sample_weight, X):
     Raises
     ------
     ValueError
-        If they are not finite, negative, all zero, or not one per row.
+        If they are not finite, negative, not one per row, or out of the range of X's dtype.
     """
     if sample_weight is None:
         return None
@@ -70,6 +77,13 @@ def check_weights(sample_weight, X):
     check_consistent_length(X, s)
     if (s < 0).any():
         raise ValueError(f"Negative values in data passed to `sample_weight`: weights must be >= 0, got {s.min():g}.")
+    with np.errstate(over="ignore"):
+        held = s.astype(X.dtype)
+        if not np.isfinite(np.square(held).sum()) or (held == 0.0).sum() > (s == 0.0).sum():
+            raise ValueError(
+                f"sample_weight holds values from {s.min():g} to {s.max():g}, too small or too large for sums in "
+                f"{X.dtype}, the dtype of X. Only their ratios matter: divide them by their mean."
+            )
     return s
 
 
@@ -98,7 +112,7 @@ def check_start(coef_init, intercept_init, d, k):
         if np.iscomplexobj(value):
             raise ValueError(f"{name} must be real, got complex numbers.")
         value = np.zeros(shape) if value is None else np.asarray(value, dtype=np.float64)
-        if value.size != np.prod(shape) or value.ndim > len(shape):
+        if value.shape not in ({shape, shape[1:]} if k == 1 else {shape}):
             raise ValueError(f"{name} must hold {k} target(s) and have shape {shape}; got shape {value.shape}.")
         if not np.isfinite(value).all():
             raise ValueError(f"{name} must be finite, got NaN or infinity.")

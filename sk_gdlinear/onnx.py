@@ -7,7 +7,7 @@ from ._regressor import GDLinearRegressor
 ALIAS = "SkGdlinearGDLinearRegressor"
 
 
-def register():
+def register() -> None:
     """Teach skl2onnx to convert ``GDLinearRegressor``, alone and inside pipelines and other meta-estimators.
 
     The converted model computes ``X @ coef_.T + intercept_`` in double precision and returns, as ``predict`` does,

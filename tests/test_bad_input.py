@@ -309,3 +309,67 @@ def test_interrupt_leaves_a_usable_model(rows, interrupt):
     with pytest.raises(interrupt):
         model.fit(X, y)
     np.testing.assert_array_equal(model.predict(X), expected)
+
+
+# --- what does not fit the dtype or the shape -----------------------------------------------------------------------
+
+
+def test_float64_chunks_that_float32_cannot_hold_are_refused(rng, state_of):
+    X = rng.normal(size=(50, 3))
+    y = X @ [1.0, 2.0, 3.0]
+    model = GDLinearRegressor(random_state=0).partial_fit(X.astype("f4"), y)
+    before = state_of(model)
+    for bad_X, bad_y in ((X, np.where(np.arange(50) == 7, 1e39, y)), (X * 1e39, y)):
+        with pytest.raises(ValueError, match="float32"):
+            model.partial_fit(bad_X, bad_y)
+        assert state_of(model) == before
+
+
+@pytest.mark.parametrize(("X_factor", "y_factor"), [(1e300, 1.0), (1.0, 1e300)])
+def test_validation_rows_that_float32_cannot_hold_are_refused(rng, X_factor, y_factor):
+    X = rng.normal(size=(50, 3))
+    y = X @ [1.0, 2.0, 3.0]
+    with pytest.raises(ValueError, match="(?s)validation set.*float32"):
+        GDLinearRegressor().fit(X.astype("f4"), y, X_val=X * X_factor, y_val=y * y_factor)
+
+
+@pytest.mark.parametrize(("dtype", "weight"), [("f4", 1e-50), ("f4", 1e40), ("f8", 1e307)])
+def test_weights_out_of_range_are_refused(rng, dtype, weight):
+    X = rng.normal(size=(50, 3)).astype(dtype)
+    with pytest.raises(ValueError, match="sample_weight.*divide them by their mean"):
+        GDLinearRegressor().fit(X, X[:, 0], sample_weight=np.full(50, weight))
+
+
+def test_a_transposed_start_is_refused(rng):
+    X = rng.normal(size=(50, 3))
+    with pytest.raises(ValueError, match=r"coef_init.*shape \(2, 3\); got shape \(3, 2\)"):
+        GDLinearRegressor().fit(X, X[:, :2], coef_init=np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("learning_rate", [1e6, 1e200])
+def test_a_first_chunk_that_diverges_raises(rng, learning_rate):
+    X = rng.normal(size=(200, 4))
+    model = GDLinearRegressor(learning_rate=learning_rate, precondition=False, average=False, batch_size=None)
+    with pytest.raises(ValueError, match="diverged"):
+        model.partial_fit(X, X @ [1.0, 2.0, 3.0, 4.0])
+    assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_no_intercept_is_left_when_none_is_wanted_any_more(rng, method):
+    X = rng.normal(size=(200, 2))
+    y = X @ [1.0, 2.0] + 5.0
+    model = GDLinearRegressor(random_state=0, warm_start=True).fit(X, y)
+    getattr(model.set_params(fit_intercept=False), method)(X, y)
+    assert model.intercept_ == 0.0
+
+
+def test_a_warm_start_keeps_what_is_not_given_anew(rng):
+    X = rng.normal(size=(50, 2))
+    y = X @ [1.0, 2.0] + 5.0
+    plain = dict(precondition=False, average=False, learning_rate=1e-300, max_iter=1, tol=None, warm_start=True)
+    model = GDLinearRegressor(**plain).fit(X, y, coef_init=[3.0, 4.0], intercept_init=7.0)
+    model.fit(X, y, intercept_init=8.0)
+    assert (*model.coef_, model.intercept_) == (3.0, 4.0, 8.0)
+    model.fit(X, y, coef_init=[1.0, 2.0])
+    assert (*model.coef_, model.intercept_) == (1.0, 2.0, 8.0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._stopping import MIN_UPDATES, SETTLED, StoppingRule, newton_decrement
 
 
@@ -76,6 +77,23 @@ def test_newton_decrement_survives_duplicated_columns():
     error = np.random.default_rng(1).normal(size=50)
     gap = 0.5 * (error @ error - ((error - A @ np.linalg.lstsq(A, error, rcond=None)[0]) ** 2).sum()) / 50
     np.testing.assert_allclose(newton_decrement(error[None] @ A / 50, A.T @ A / 50), gap, rtol=1e-6)
+
+
+def test_newton_decrement_of_nothing_is_nothing():
+    assert newton_decrement(np.zeros((1, 2)), np.zeros((2, 2))) == 0.0
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.02])
+@pytest.mark.parametrize("data_seed", range(4))
+def test_nearly_equal_columns_are_not_taken_for_converged(data_seed, spread):
+    rng = np.random.default_rng(data_seed)
+    a, e = rng.normal(size=(2, 20_000))
+    X, y = np.column_stack([a + spread * e, a - spread * e]), e + 0.3 * rng.normal(size=20_000)
+    best = np.linalg.lstsq(X - X.mean(axis=0), y - y.mean(), rcond=None)[0]
+    exact = 1.0 - np.var(y - X @ best) / np.var(y)
+    model = GDLinearRegressor(random_state=0).fit(X, y)
+    assert model.stop_reason_ == "converged"
+    assert exact - model.score(X, y) <= 1e-4
 
 
 @pytest.mark.parametrize(("remaining", "epoch"), [(None, 3), (2e-4, None), (9e-5, 3), (1e-5, 1)])
