@@ -27,6 +27,7 @@ from ._reduction import Reduction
 from ._rows import Data
 from ._schedules import SCHEDULES, automatic_step, averaging_weight
 from ._sparse import issparse, product
+from ._stopping import curved_inverse
 
 # A batch whose objective exceeds this many times that of predicting the mean gets the safe step (automatic steps only).
 GUARD = 16.0
@@ -179,7 +180,7 @@ class Descent:
     reducible: bool = False  # whether variance is reduced after the first epoch
     step_factor: float = 1.0
     reduction: Reduction = Reduction()
-    second_moments: np.ndarray | None = None  # second derivatives of the objective, where they are known
+    inverse_moments: np.ndarray | None = None  # inverse second derivatives of the objective, where they are known
     watchers: list = field(default_factory=list)  # of _watchers.Watcher: told of each epoch and its pieces
 
     def steps(self, n_rows):
@@ -261,7 +262,8 @@ class Descent:
             self.visit(rows, still, still, OBJECTIVE_ROWS)
         self.reduction.renew(self.data.n_rows)
         if self.column_squares is not None:
-            self.second_moments = second_moments(self.data, self.conditioning, self.fit_intercept, self.column_squares)
+            H = second_moments(self.data, self.conditioning, self.fit_intercept, self.column_squares)
+            self.inverse_moments = None if H is None else curved_inverse(H)
 
     @property
     def answer(self):

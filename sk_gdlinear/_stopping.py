@@ -9,24 +9,30 @@ MIN_UPDATES = 500
 CLEAR = 0.25
 SETTLED = 1e-8
 
+# Curvature, relative to the largest, that may be rounding.
+FLAT = 1e-10
 
-def newton_decrement(gradient, H):
+
+def curved_inverse(H):
+    """Inverse of ``H`` in the directions in which the objective curves, as it does not along duplicated columns."""
+    return np.linalg.pinv(H, rcond=FLAT, hermitian=True)
+
+
+def newton_decrement(gradient, inverse):
     r"""Gain still to come of a quadratic objective, :math:`\tfrac12 \operatorname{tr}(\nabla H^{-1} \nabla^\top)`.
 
     Parameters
     ----------
     gradient : ndarray of shape (k, d)
-    H : ndarray of shape (d, d)
-        Second derivatives, the same for each target.
+    inverse : ndarray of shape (d, d)
+        Of the second derivatives ``H``, the same for each target; see ``curved_inverse``.
 
     Notes
     -----
     Source: S. Boyd and L. Vandenberghe, "Convex Optimization", 2004, section 9.5.1 (half the squared decrement).
     """
-    limits = np.finfo(np.float64)
-    rounding = limits.eps * np.trace(H) + limits.tiny  # so that duplicated columns, and zeros, leave an inverse
     gradient = gradient.astype(np.float64)
-    return 0.5 * float((gradient.T * np.linalg.solve(H + rounding * np.eye(len(H)), gradient.T)).sum())
+    return 0.5 * float(((gradient @ inverse) * gradient).sum())
 
 
 class StoppingRule:

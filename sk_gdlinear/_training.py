@@ -163,12 +163,12 @@ class Training(Descent):
 
     def remaining_gain(self):
         """Return what the objective can still fall by, to judge by its derivatives; None where they are not known."""
-        if self.second_moments is None:
+        if self.inverse_moments is None:
             return None
         gradient = self.reduction.drift_W
         if self.fit_intercept:
             gradient = np.column_stack([gradient, self.reduction.drift_b])
-        return newton_decrement(gradient, self.second_moments)
+        return newton_decrement(gradient, self.inverse_moments)
 
     def reason_to_stop(self, quiet, max_iter):
         """Tell the watchers of the epoch; return why it is the last one, or None."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sk_gdlinear import GDLinearRegressor
-from sk_gdlinear._stopping import MIN_UPDATES, SETTLED, StoppingRule, newton_decrement
+from sk_gdlinear._stopping import MIN_UPDATES, SETTLED, StoppingRule, curved_inverse, newton_decrement
 
 
 def run(objective, tol, *, scale=1.0, patience=2, max_iter=10_000, geometric=False, steady=False, n_updates=10**6):
@@ -69,18 +69,30 @@ def test_newton_decrement_is_the_gap_of_a_quadratic():
     best = np.linalg.lstsq(A, Y, rcond=None)[0].T
     gap = 0.5 * (((A @ W.T - Y) ** 2).sum() - ((A @ best.T - Y) ** 2).sum()) / 50
     gradient = (A @ W.T - Y).T @ A / 50
-    np.testing.assert_allclose(newton_decrement(gradient, A.T @ A / 50), gap, rtol=1e-8)
+    np.testing.assert_allclose(newton_decrement(gradient, curved_inverse(A.T @ A / 50)), gap, rtol=1e-8)
 
 
 def test_newton_decrement_survives_duplicated_columns():
     A = np.random.default_rng(0).normal(size=(50, 2))[:, [0, 1, 0]]
     error = np.random.default_rng(1).normal(size=50)
     gap = 0.5 * (error @ error - ((error - A @ np.linalg.lstsq(A, error, rcond=None)[0]) ** 2).sum()) / 50
-    np.testing.assert_allclose(newton_decrement(error[None] @ A / 50, A.T @ A / 50), gap, rtol=1e-6)
+    np.testing.assert_allclose(newton_decrement(error[None] @ A / 50, curved_inverse(A.T @ A / 50)), gap, rtol=1e-6)
 
 
 def test_newton_decrement_of_nothing_is_nothing():
-    assert newton_decrement(np.zeros((1, 2)), np.zeros((2, 2))) == 0.0
+    assert newton_decrement(np.zeros((1, 2)), curved_inverse(np.zeros((2, 2)))) == 0.0
+
+
+def test_columns_that_add_up_to_the_intercept_cost_no_epochs():
+    """Of a category with a column for each level nothing but their sum is undetermined."""
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 5, 20_000)
+    X = np.column_stack([level[:, None] == np.arange(5), rng.normal(size=20_000)]).astype(float)
+    y = X @ [1.0, 2.0, 3.0, 4.0, 5.0, 1.0] + rng.normal(size=20_000)
+    assert (
+        GDLinearRegressor(random_state=0).fit(X, y).n_iter_
+        <= GDLinearRegressor(random_state=0).fit(X[:, 1:], y).n_iter_ + 1
+    )
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.02])
