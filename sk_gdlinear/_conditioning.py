@@ -23,6 +23,9 @@ EIGENVALUE_NUMBERS = 1 << 20
 FEWEST_EIGENVALUE_ROWS = 512
 EIGENVALUE_MARGIN = 1.05
 
+# Times a column's mean square may exceed that in a sample of which it is still an image.
+MISSED = 4.0
+
 # Columns up to which the eigenvalue comes from the Gram matrix, and the most power iterations beyond.
 GRAM_COLUMNS = 160
 POWER_ITERATIONS = 30
@@ -273,9 +276,10 @@ def curvature(data, conditioning, fit_intercept, shuffle):
 def second_moments(data, conditioning, fit_intercept, column_squares):
     """Estimate ``Z^T Z / n``, the second derivatives of half the mean squared error, the intercept's 1 included.
 
-    It is that of a sample of the rows, with each column enlarged to its mean square over all rows where that is more,
-    to which rare entries add what they leave out of a sample.  (Adding it to the diagonal alone would hide the
-    directions in which nearly collinear columns leave little.)  None for more columns than are worth it.
+    It is that of a sample of the rows, with each column enlarged to its mean square over all rows where that is more:
+    adding the difference to the diagonal would hide the directions in which nearly collinear columns leave little.  It
+    is added for columns of which the sample misses nearly all, rare categories.  None for more columns than are worth
+    it.
     """
     if data.X.shape[1] >= GRAM_COLUMNS:
         return None
@@ -285,7 +289,8 @@ def second_moments(data, conditioning, fit_intercept, column_squares):
     H = A.T @ A / len(A)
     known = np.append(column_squares, 1.0) if fit_intercept else column_squares
     sampled = np.diag(H).copy()
-    enlarge = np.sqrt(np.maximum(np.divide(known, sampled, out=np.ones_like(known), where=sampled > 0.0), 1.0))
+    ratio = np.divide(known, sampled, out=np.full_like(known, np.inf), where=sampled > 0.0)
+    enlarge = np.sqrt(np.where(ratio <= MISSED, np.maximum(ratio, 1.0), 1.0))
     H *= np.multiply.outer(enlarge, enlarge)
     np.fill_diagonal(H, np.maximum(sampled, known))
     return H

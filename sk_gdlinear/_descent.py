@@ -6,6 +6,7 @@ of epochs is in ``_training``.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -186,11 +187,11 @@ class Descent:
     def steps(self, n_rows):
         """Step size of each of the coming updates over ``n_rows`` rows."""
         n_batches, last = divmod(n_rows, self.batch_size)
-        base = np.full(n_batches + (last > 0), self.base_step(self.batch_size))
+        base = np.full(n_batches + (last > 0), self.step_factor * self.base_step(self.batch_size))
         if last:
-            base[-1] = self.base_step(last)
-        t = self.iterate.t + np.arange(1, len(base) + 1)
-        return self.step_factor * SCHEDULES[self.schedule](t, base, self.power_t)
+            base[-1] = self.step_factor * self.base_step(last)
+        t = np.arange(self.iterate.t + 1, self.iterate.t + len(base) + 1)
+        return SCHEDULES[self.schedule](t, base, self.power_t)
 
     def base_step(self, n_rows):
         """Step size before the schedule, for batches of ``n_rows`` rows."""
@@ -276,8 +277,12 @@ class Descent:
         with np.errstate(over="ignore", invalid="ignore"):  # the square of a large y may have no number
             W, b = self.answer
             conditioned = mean_loss(self.data, self.conditioning, self.loss, W, b, every) + self.penalty.value(W)
-            unit = 1.0 / self.conditioning.target_inv_scale.astype(np.float64)
-            return float(conditioned.sum()), float((conditioned * self.slope * unit**2).sum())
+            return float(conditioned.sum()), float(conditioned @ (self.slope * self.unit**2))
+
+    @cached_property
+    def unit(self):
+        """Units of the targets, (k,)."""
+        return 1.0 / self.conditioning.target_inv_scale.astype(np.float64)
 
     def objective_scale(self):
         """Return the objective of the best constant prediction, against which gains are judged.

@@ -1,6 +1,7 @@
 """The moving state of a descent."""
 
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,8 +39,11 @@ class Iterate:
 
     def copy(self):
         """Return an independent copy."""
-        arrays = {name: getattr(self, name) for name in ("W", "b", "mean_W", "mean_b")}
-        return replace(self, **{name: None if a is None else a.copy() for name, a in arrays.items()})
+        twin = copy(self)
+        twin.W, twin.b = self.W.copy(), self.b.copy()
+        if self.mean_W is not None:
+            twin.mean_W, twin.mean_b = self.mean_W.copy(), self.mean_b.copy()
+        return twin
 
     def restart_average(self):
         """Forget the average and start a new one at the newest weights."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._conditioning import GRAM_COLUMNS
 from ._descent import Descent, mean_loss
 from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR
 from ._stopping import StoppingRule, newton_decrement
@@ -19,6 +20,7 @@ RISEN = 1.1
 
 # Relative rise of the objective that shows variance-reduced descent to have overshot.
 OVERSHOT = 1e-4
+OVERSHOT_WATCHED = 1e-2  # where only some of the rows are watched, whose objective is not what falls
 
 # Besides the iterate, what decides the answer and its step.  All are replaced, never changed in place, but for what the
 # reduction holds; whether it holds anything is what matters where the descent has ended.
@@ -27,8 +29,9 @@ MARKED = ("step_factor", "slope", "loss", "penalty", "smoothing", "null_objectiv
 # Rows of a stream over which an average is judged.
 COMPARED_ROWS = 1024
 
-# Between epochs on data of more numbers than this, without variance reduction, the objective is that of every fourth
-# block of rows: what is watched is a difference over the same rows, and that needs no more.
+# Between epochs on data of more numbers than this the objective is that of every fourth block of rows: what is watched
+# is a difference over the same rows, and that needs no more.  Variance-reduced descent comes too near for that, except
+# where its end is known from the derivatives.
 WATCH_ALL = 1 << 18
 WATCH_EVERY = 4
 
@@ -86,7 +89,9 @@ class Training(Descent):
 
         The descent then stands where it did after the last complete epoch, or the best one where rows are held out.
         """
-        every = 1 if self.reducible or math.prod(self.data.X.shape) <= WATCH_ALL else WATCH_EVERY
+        known = self.column_squares is not None and self.data.X.shape[1] < GRAM_COLUMNS  # what remains, to stop by
+        watched = known or not self.reducible
+        every = WATCH_EVERY if watched and math.prod(self.data.X.shape) > WATCH_ALL else 1
         before = start = self.first_objective(every)
         level = start if self.held_out is None else np.inf
         geometric = self.one_batch or self.reducible
@@ -146,11 +151,11 @@ class Training(Descent):
 
         ``before`` is the training objective to compare with, ``level`` what is judged.
         """
-        quiet = False
+        quiet, rise = False, OVERSHOT if every == 1 else OVERSHOT_WATCHED
         if self.sharpen(1.0):
             losses = self.losses(every)
             rule.scale, rule.quiet = self.scale(), 0
-        elif self.reduction.anchor is not None and losses.conditioned - before > OVERSHOT * abs(before):
+        elif self.reduction.anchor is not None and losses.conditioned - before > rise * abs(before):
             self.step_factor *= 0.5
             rule.quiet = 0
         else:
@@ -167,7 +172,7 @@ class Training(Descent):
             return None
         gradient = self.reduction.drift_W
         if self.fit_intercept:
-            gradient = np.column_stack([gradient, self.reduction.drift_b])
+            gradient = np.concatenate((gradient, self.reduction.drift_b[:, None]), axis=1)
         return newton_decrement(gradient, self.inverse_moments)
 
     def reason_to_stop(self, quiet, max_iter):

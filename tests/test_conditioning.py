@@ -130,10 +130,11 @@ def test_second_moments_are_exact_for_few_rows_and_know_what_a_sample_misses(wei
     c = condition(X, X[:, :1])
     A = np.column_stack([c.rows(X), np.ones(300)])
     s = np.ones(300) if weight is None else weight
-    H = second_moments(Data(rows, X[:, :1], weight), c, True, np.array([0.0, 0.0, 0.0, 7.0]))
+    H = second_moments(Data(rows, X[:, :1], weight), c, True, np.array([0.0, 0.0, 70.0, 3.0]))
     exact = (A * s[:, None]).T @ A / 300
-    enlarge = np.sqrt([1.0, 1.0, 1.0, 7.0 / exact[3, 3], max(1.0 / exact[4, 4], 1.0)])
+    enlarge = np.sqrt([1.0, 1.0, 1.0, 3.0 / exact[3, 3], max(1.0 / exact[4, 4], 1.0)])
     exact *= np.multiply.outer(enlarge, enlarge)
+    exact[2, 2] = 70.0
     np.testing.assert_allclose(H, exact, rtol=1e-10, atol=1e-12)
 
 
