@@ -58,13 +58,16 @@ class BatchFitting:
         Returns
         -------
         self : estimator
-            The fitted model; ``n_iter_`` holds ``epochs`` and ``loss_curve_`` one value per chunk.
+            The fitted model; ``n_iter_`` holds the epochs made, ``epochs`` or those of a checkpoint that has more, and
+            ``loss_curve_`` one value per chunk.
 
         Raises
         ------
         ValueError
             If the chunks are unfit for use, or the checkpoint is not one of this model. The model then holds what it
             had learnt from the chunks before; if there were none, it is as it was.
+        OSError
+            If the checkpoint cannot be written; where its directory is unfit for it, before any chunk is read.
 
         Examples
         --------
@@ -88,6 +91,8 @@ class BatchFitting:
             epoch, position, fitted = load_checkpoint(checkpoint, self)
         else:
             fitted = _fitted(self) if self.warm_start else {}
+        if checkpoint is not None and epoch < epochs:
+            check_directory(checkpoint)
         for name in _fitted(self):
             delattr(self, name)
         vars(self).update(fitted)
@@ -97,7 +102,7 @@ class BatchFitting:
             if not hasattr(self, "coef_"):  # nothing was learnt
                 vars(self).clear()
                 vars(self).update(before)
-        self.n_iter_ = epochs
+        self.n_iter_ = max(epoch, epochs)
         return self
 
 
@@ -123,7 +128,7 @@ class _Run:
                 if resumed:
                     error.add_note(f"The model was resumed from the checkpoint {os.fspath(self.checkpoint)!r}.")
                 if hasattr(self.model, "coef_"):
-                    self._save(0.0)
+                    self._save_after(error)
                 raise
 
     def _one_epoch(self, resumed, advance):
@@ -152,6 +157,23 @@ class _Run:
             self.saved_at = time.monotonic()
             self.save_seconds = self.saved_at - began
 
+    def _save_after(self, error):
+        """Write the checkpoint; that this fails, too, is only a note on what ended training."""
+        try:
+            self._save(0.0)
+        except Exception as failure:
+            error.add_note(f"The checkpoint {os.fspath(self.checkpoint)!r} could not be written: {failure!r}.")
+
+
+def check_directory(path):
+    """Raise if no checkpoint can be written at ``path``."""
+    directory = Path(path).parent
+    if not (directory.is_dir() and os.access(directory, os.W_OK)):
+        raise OSError(
+            f"The checkpoint {os.fspath(path)!r} cannot be written: {os.fspath(directory)!r} is not a directory in "
+            "which files can be made. Make it, or name a file elsewhere."
+        )
+
 
 def save_checkpoint(path, model, epoch, position):
     """Write the fitted model and its place in the data; the file is always whole, whenever the process ends."""
@@ -179,7 +201,7 @@ def load_checkpoint(path, model):
         content = pickle.loads(Path(path).read_bytes())
         epoch, position, fitted = content["epoch"], content["position"], content["fitted"]
         then = content["parameters"]
-    except (pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, ImportError) as error:
+    except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
         raise ValueError(f"{os.fspath(path)!r} is not a checkpoint of fit_batches. Name another file.") from error
     now = model.get_params()
     changed = [

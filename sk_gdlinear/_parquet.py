@@ -47,7 +47,7 @@ class ParquetBatches:
     columns : list of str
         Feature columns, in the order of X.
     dtype : dtype
-        Of X and y: float32 if all feature columns are, else float64.
+        Of X: float32 if all feature columns are, else float64; y and the weights are always float64.
     n_rows : int
         Rows of all files.
 
@@ -56,7 +56,7 @@ class ParquetBatches:
     ImportError
         Without pyarrow.
     ValueError
-        If there are no rows, a column is missing, or a column does not hold numbers.
+        If there are no rows, no feature or target columns, a column is missing, or a column does not hold numbers.
 
     See Also
     --------
@@ -92,9 +92,11 @@ class ParquetBatches:
         check_scalar(batch_rows, "batch_rows", Integral, min_val=1)
         check_scalar(interleave, "interleave", Integral, min_val=1)
         check_scalar(random_state, "random_state", Integral, min_val=0)
-        dataset = _open(path)
         self.flat = isinstance(target, str)
         self.targets, self.weight = [target] if self.flat else list(target), weight
+        if not self.targets:
+            raise ValueError("target=[] names no column. Name at least one.")
+        dataset = _open(path)
         self.others = [*self.targets, *([] if weight is None else [weight])]
         rest = [name for name in dataset.schema.names if name not in self.others]
         self.columns = rest if columns is None else list(columns)
@@ -204,6 +206,10 @@ def _check_types(schema, columns, others):
     """Return the dtype of X, or raise if a column is missing or not numeric."""
     from pyarrow import types
 
+    if not columns:
+        raise ValueError(
+            f"There are no feature columns. Name at least one in columns=[...]; the files have {schema.names}."
+        )
     missing = [name for name in (*columns, *others) if name not in schema.names]
     if missing:
         raise ValueError(f"The files have no column {missing}; they have {schema.names}.")

@@ -205,6 +205,14 @@ def test_a_finished_checkpoint_leaves_nothing_to_do_and_more_epochs_go_on(rng, t
     assert_same_model(longer, make().fit_batches(chunks, epochs=5))
 
 
+def test_a_checkpoint_of_more_epochs_is_taken_as_it_is(rng, tmp_path, seed):
+    chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
+    longer = GDLinearRegressor(random_state=seed).fit_batches(chunks, epochs=5, checkpoint=path)
+    model = GDLinearRegressor(random_state=seed).fit_batches(chunks, epochs=2, checkpoint=path)
+    assert_same_model(model, longer)
+    assert len(model.loss_curve_) == model.n_iter_ * len(chunks)
+
+
 def test_a_checkpoint_may_follow_a_random_state_object(rng, tmp_path):
     chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
     whole = GDLinearRegressor(random_state=np.random.RandomState(1)).fit_batches(chunks, epochs=2)
@@ -235,7 +243,7 @@ def test_a_checkpoint_of_other_shapes_is_refused(rng, tmp_path, wrong):
     assert str(path) in "".join(caught.value.__notes__)
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"epoch": 1}), pickle.dumps([1])])
+@pytest.mark.parametrize("content", [b"", b"no pickle", b"Ihello\n", pickle.dumps({"epoch": 1}), pickle.dumps([1])])
 def test_a_file_that_is_no_checkpoint_is_refused_and_kept(rng, tmp_path, content):
     path = tmp_path / "other"
     path.write_bytes(content)
@@ -259,6 +267,33 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(rng, tmp_path, monkeypa
         model.fit_batches(chunks, epochs=2, checkpoint=path)
     assert path.read_bytes() == content
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_directory_unfit_for_a_checkpoint_is_refused_before_any_chunk(rng, tmp_path, state_of):
+    chunks = make_chunks(rng)
+    (tmp_path / "file").touch()
+    model = GDLinearRegressor(random_state=0).fit(*chunks[0])
+    before = state_of(model)
+    for directory in ("missing", "file"):
+        with pytest.raises(OSError, match="cannot be written.*is not a directory in which"):
+            model.fit_batches(failing_at(chunks, 0, 0, KeyError()), epochs=1, checkpoint=tmp_path / directory / "x")
+    assert state_of(model) == before
+
+
+def test_a_write_that_fails_does_not_hide_what_ended_training(rng, tmp_path, monkeypatch):
+    def full(content, file):
+        raise OSError("disk full")
+
+    def source():
+        yield from make_chunks(rng)[:3]
+        monkeypatch.setattr(_batches.pickle, "dump", full)
+        raise KeyError("no more data")
+
+    with pytest.raises(KeyError, match="no more data") as caught:
+        GDLinearRegressor(random_state=0).fit_batches(source, epochs=1, checkpoint=tmp_path / "run.checkpoint")
+    chunk, write = caught.value.__notes__
+    assert "chunk 4 of epoch 1" in chunk
+    assert "could not be written: OSError('disk full')" in write
 
 
 # --- the progress bar ------------------------------------------------------------------------------------------------

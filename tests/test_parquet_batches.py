@@ -100,12 +100,22 @@ def test_float32_columns_stay_float32(tmp_path):
     assert model.coef_.dtype == np.float32
 
 
+def test_targets_and_weights_are_float64_also_beside_float32_columns(tmp_path):
+    single = pa.array([0.5, 1.5], pa.float32())
+    pq.write_table(pa.table({"x": single, "y": single, "s": single}), tmp_path / "single.parquet")
+    ((X, y, s),) = ParquetBatches(tmp_path, "y", weight="s")
+    assert (X.dtype, y.dtype, s.dtype) == (np.float32, np.float64, np.float64)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (dict(target="price"), r"no column \['price'\]"),
         (dict(target="y", columns=["i", "k"]), r"no column \['k'\]"),
         (dict(target="y", weight="w"), r"no column \['w'\]"),
+        (dict(target="y", columns=[]), "no feature columns"),
+        (dict(target=["y", "s", "i", "square"]), "no feature columns"),
+        (dict(target=[]), r"target=\[\] names no column"),
         (dict(target="y", batch_rows=0), "batch_rows"),
         (dict(target="y", interleave=0), "interleave"),
         (dict(target="y", random_state=-1), "random_state"),
