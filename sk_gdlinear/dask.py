@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -187,7 +188,7 @@ class DaskGDLinearRegressor(GDLinearRegressor):
             return by_partition(self.to_local().predict, X, np.shape(self.coef_)[:-1])
         return super().predict(X)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, client: Any = None) -> float:
         """Return R² on dask arrays or dataframes, the mean over targets; rows stay where they lie.
 
         Parameters
@@ -196,6 +197,8 @@ class DaskGDLinearRegressor(GDLinearRegressor):
             As in ``fit``.
         sample_weight : dask collection, default=None
             As in ``fit``.
+        client : distributed.Client, default=None
+            By default the newest one.
 
         Returns
         -------
@@ -203,13 +206,15 @@ class DaskGDLinearRegressor(GDLinearRegressor):
             R²; at a constant target 1 if it is met exactly, else 0.
         """
         check_is_fitted(self)
+        partitions = Partitions(get_client() if client is None else client, X, y, sample_weight)
         validate_data(self, header(X), reset=False, skip_check_array=True)
-        partitions = Partitions(get_client(), X, y, sample_weight)
         targets = partitions.take_stock(
             replace(self._settings(self.n_features_in_), precondition=False)
         ).knowledge.targets
         unit = partitions.mean_weight  # weights come over their mean
-        (errors,) = partitions.total(squared_errors, self.to_local().predict)
+        local = self.to_local()
+        local.__dict__.pop("feature_names_in_", None)  # checked above; the questions see plain arrays
+        (errors,) = partitions.total(squared_errors, local.predict)
         varies = targets.square_deviation > 0
         share = np.divide(unit * errors, targets.square_deviation, out=(errors > 0).astype(float), where=varies)
         return float(np.mean(1.0 - share))
@@ -220,10 +225,13 @@ class DaskGDLinearRegressor(GDLinearRegressor):
         Returns
         -------
         local : GDLinearRegressor
-            It shares its arrays with this one.
+            It can go on with no effect on this one.
         """
         local = GDLinearRegressor(**self.get_params())
-        local.__dict__.update({name: value for name, value in vars(self).items() if name not in self.get_params()})
+        learnt = {name: value for name, value in vars(self).items() if name not in self.get_params()}
+        if "_state" in learnt:
+            learnt["_state"] = deepcopy(self._state)  # its generator moves on
+        local.__dict__.update(learnt)
         return local
 
     @property

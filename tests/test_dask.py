@@ -268,6 +268,32 @@ def test_score_is_that_of_scikit_learn(rng, seed, k, weighted):
     assert_allclose(model.score(*data), model.to_local().score(X, y, *weight), rtol=1e-10)
 
 
+def test_score_takes_a_client_of_its_own(rng, client, monkeypatch):
+    X, y = make_rows(rng)
+    data = partitioned(X, y)
+    model = DaskGDLinearRegressor(random_state=0).fit(*data)
+    monkeypatch.setattr("sk_gdlinear.dask.get_client", None)
+    assert_allclose(model.score(*data, client=client), model.to_local().score(X, y), rtol=1e-10)
+
+
+def test_score_refuses_rows_that_are_not_dask_s(rng):
+    X, y = make_rows(rng)
+    model = DaskGDLinearRegressor(random_state=0).fit(*partitioned(X, y))
+    with pytest.raises(TypeError, match="X must be a dask array.*got ndarray"):
+        model.score(X, y)
+
+
+def test_score_of_dataframes_warns_of_nothing(rng):
+    """Warnings are errors in this process, so they are on workers in it."""
+    pd = pytest.importorskip("pandas", reason="dask dataframes are made of pandas ones")
+    dd = pytest.importorskip("dask.dataframe", reason="dask dataframes")
+    X, y = make_rows(rng)
+    table = dd.from_pandas(pd.DataFrame(X, columns=list("abcde")).assign(y=y), npartitions=2)
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0") as own:
+        model = DaskGDLinearRegressor(random_state=0).fit(table[list("abcde")], table["y"], client=own)
+        model.score(table[list("abcde")], table["y"], client=own)
+
+
 def test_the_local_model_holds_numpy_only_and_goes_on_alone(rng, seed):
     X, y = make_rows(rng)
     model = DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X, y))
@@ -279,6 +305,15 @@ def test_the_local_model_holds_numpy_only_and_goes_on_alone(rng, seed):
     assert local.score(X, y) >= least_squares_r2(X, y) - 1e-2
     assert not hasattr(model, "partial_fit")
     assert not hasattr(model, "fit_batches")
+
+
+def test_a_local_model_that_goes_on_changes_nothing_else(rng, seed, state_of):
+    X, y = make_rows(rng)
+    model = DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X, y))
+    before = state_of(model)
+    one, other = (model.to_local().partial_fit(X, y) for _ in range(2))
+    assert_array_equal(one.coef_, other.coef_)
+    assert state_of(model) == before
 
 
 def test_what_travels_does_not_grow_with_the_rows(client):
