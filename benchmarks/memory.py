@@ -1,15 +1,18 @@
 """Peak extra memory of one fit, measured in a process of its own.
 
-``python benchmarks/memory.py`` prints a table of all kinds of input; ``python benchmarks/memory.py 1000000 20 float64
-memmap`` the bytes above those held before ``fit`` for one.
+``python benchmarks/memory.py`` prints a table of all kinds of input, ``--quick`` of small ones; ``python
+benchmarks/memory.py 1000000 20 float64 memmap`` the bytes above those held before ``fit`` for one.
 """
 
+import argparse
 import ctypes
 import gc
+import importlib.util
 import resource
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,11 +92,9 @@ def _memmap(X):
     return mapped
 
 
-def _frame(library):
-    import importlib
-
+def _frame(library, X):
     frames = importlib.import_module(library)
-    return lambda X: frames.DataFrame({f"x{j}": X[:, j].copy() for j in range(X.shape[1])})
+    return frames.DataFrame({f"x{j}": X[:, j].copy() for j in range(X.shape[1])})
 
 
 def _csr(X):
@@ -102,13 +103,13 @@ def _csr(X):
     return csr_array(X)
 
 
+FRAMES = ("pandas", "polars")
 KINDS = {
     "C order": lambda X: X,
     "read-only": _read_only,
     "memmap": _memmap,
     "Fortran order": np.asfortranarray,
-    "pandas": lambda X: _frame("pandas")(X),
-    "polars": lambda X: _frame("polars")(X),
+    **{library: partial(_frame, library) for library in FRAMES},
     "CSR": _csr,
 }
 
@@ -142,17 +143,35 @@ def rows(shapes):
     return result
 
 
-def kind_rows(n=1_000_000, d=20):
+def is_installed(kind):
+    """Whether what makes this kind of input is there."""
+    return kind not in FRAMES or importlib.util.find_spec(kind) is not None
+
+
+def kind_rows(n, d=20):
     """Table rows for every kind of input, float64."""
     result = []
-    for kind in KINDS:
+    for kind in filter(is_installed, KINDS):
         size, extra = n * d * (1.2 if kind == "CSR" else 8), in_child(__file__, n, d, "float64", kind)
         result.append({"input": kind, "X MB": size / 1e6, "extra MB": extra / 1e6, "% of X": 100 * extra / size})
     return result
 
 
+def main():
+    """Run for one kind of input, or print the table of all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="50,000 rows")
+    parser.add_argument("one", nargs="*", metavar="ROWS COLUMNS DTYPE KIND", help="print the bytes of this one fit")
+    args = parser.parse_args()
+    if args.one:
+        print(extra_bytes(int(args.one[0]), int(args.one[1]), *args.one[2:]))
+        return
+    print(heading("Peak extra memory of a fit, by kind of input"))
+    for kind in KINDS:
+        if not is_installed(kind):
+            print(f"{kind}: not installed, left out")
+    print(table(kind_rows(50_000 if args.quick else 1_000_000)))
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(extra_bytes(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))
-    else:
-        print(heading("Peak extra memory of a fit, by kind of input"), table(kind_rows()), sep="\n")
+    main()

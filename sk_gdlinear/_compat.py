@@ -22,10 +22,16 @@ def has_callbacks(estimator):
     return bool(getattr(estimator, "_skl_callbacks", None))
 
 
+def callback_context(estimator, task_name, max_subtasks):
+    """Open the task of a whole fit: underscored, yet what the API reference tells third parties to call."""
+    return estimator._init_callback_context(task_name=task_name, max_subtasks=max_subtasks)
+
+
 __all__ = [
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",
+    "callback_context",
     "has_callbacks",
     "validate_parameter_constraints",
     "with_callbacks",

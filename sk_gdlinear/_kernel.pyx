@@ -124,7 +124,7 @@ cdef struct Terms:
     void *l1                # (k, d) and (k, d), or NULL: the penalty is l1 * |w| + l2 / 2 * w^2
     void *l2
     bint positive
-    void *anchor            # (n, k), or all NULL: see _descent.Reduction
+    void *anchor            # (n, k), or all NULL: see _reduction.Reduction
     void *drift_W
     void *drift_b
     void *change_W

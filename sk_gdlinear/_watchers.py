@@ -4,6 +4,8 @@ import time
 
 import numpy as np
 
+from ._compat import callback_context
+
 # Pieces of 65,536 rows from which an epoch is so long that callbacks hear of each.
 LONG_EPOCH = 16
 
@@ -70,7 +72,7 @@ class Callbacks(Watcher):
         self.task = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self.attributes, self.epoch = attributes, None
         self.pieces = n_pieces if n_pieces >= LONG_EPOCH else 0
-        self.fit = estimator._init_callback_context(task_name=task_name, max_subtasks=max_epochs)
+        self.fit = callback_context(estimator, task_name, max_epochs)
         self.fit.call_on_fit_task_begin(**self.task)
 
     def begin_epoch(self):

@@ -1,6 +1,6 @@
 """Sparse rows beside SGDRegressor on the same CSR matrix: time per epoch, and time to its training R².
 
-``python benchmarks/sparse.py`` prints two markdown tables; ``--quick`` takes small matrices. Every matrix has 50
+``python benchmarks/sparse_rows.py`` prints two markdown tables; ``--quick`` takes small matrices. Every matrix has 50
 entries a row in random columns; the last column of the first table says what ten times as many columns cost.
 """
 
