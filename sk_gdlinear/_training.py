@@ -30,8 +30,7 @@ MARKED = ("step_factor", "slope", "loss", "penalty", "smoothing", "null_objectiv
 COMPARED_ROWS = 1024
 
 # Between epochs on data of more numbers than this the objective is that of every fourth block of rows: what is watched
-# is a difference over the same rows, and that needs no more.  Variance-reduced descent comes too near for that, except
-# where its end is known from the derivatives.
+# is a difference over the same rows, and that needs no more.
 WATCH_ALL = 1 << 18
 WATCH_EVERY = 4
 
@@ -89,13 +88,13 @@ class Training(Descent):
 
         The descent then stands where it did after the last complete epoch, or the best one where rows are held out.
         """
-        known = self.column_squares is not None and self.data.X.shape[1] < GRAM_COLUMNS  # what remains, to stop by
-        watched = known or not self.reducible
-        every = WATCH_EVERY if watched and math.prod(self.data.X.shape) > WATCH_ALL else 1
+        every = 1 if math.prod(self.data.X.shape) <= WATCH_ALL else WATCH_EVERY
         before = start = self.first_objective(every)
         level = start if self.held_out is None else np.inf
-        geometric = self.one_batch or self.reducible
-        steady = geometric and self.step is None if self.held_out is None else self.reducible
+        known = self.column_squares is not None and self.data.X.shape[1] < GRAM_COLUMNS  # what remains, to stop by
+        exact = every == 1 or known  # else gains are those of some rows, which are not all that falls
+        geometric = self.one_batch or (self.reducible and exact)
+        steady = geometric and exact and self.step is None if self.held_out is None else self.reducible
         rule = StoppingRule(self.scale(), tol, patience, max_iter, geometric, steady)
         reason = None
         try:
