@@ -1,6 +1,7 @@
 """Checks of what ``fit`` and ``partial_fit`` are given beyond X; no mathematics."""
 
 import numbers
+import sys
 
 import numpy as np
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length, check_random_state
@@ -16,7 +17,11 @@ SGD_SCHEDULES = {
 
 
 def check_learning_rate(learning_rate):
-    """Explain SGDRegressor's ``learning_rate`` strings, which name schedules here."""
+    """Explain SGDRegressor's ``learning_rate`` strings, which name schedules here, and refuse what is no float."""
+    if isinstance(learning_rate, numbers.Integral) and learning_rate > sys.float_info.max:
+        raise ValueError(
+            "learning_rate must be a float: got an integer too large for one. Use a smaller one, or 'auto'."
+        )
     if isinstance(learning_rate, str) and learning_rate in SGD_SCHEDULES:
         raise ValueError(
             f"learning_rate={learning_rate!r} names one of SGDRegressor's schedules; here learning_rate is the step "

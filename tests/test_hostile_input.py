@@ -137,3 +137,9 @@ def resident_bytes():
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return None
+
+
+def test_a_step_too_large_for_a_float_is_refused(rng):
+    X = rng.normal(size=(5, 2))
+    with pytest.raises(ValueError, match="learning_rate must be a float"):
+        GDLinearRegressor(learning_rate=10**400).fit(X, X[:, 0])
