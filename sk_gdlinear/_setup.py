@@ -173,16 +173,7 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
     if settings.precondition and loss.is_squared_error and penalty.l1 is None:
         column_rms = knowledge.recent_features.spread(settings.fit_intercept)[0]
         column_squares = (column_rms * conditioning.inv_scale.astype(np.float64)) ** 2
-    iterate = place(conditioning)
-    if not settings.fit_intercept:  # there may have been one before
-        iterate.b[...] = 0.0
-        if iterate.mean_b is not None:
-            iterate.mean_b[...] = 0.0
     average = settings.average and not one_batch
-    if not average:
-        iterate = Iterate.at(*iterate.centre, average=False, t=iterate.t)
-    elif iterate.mean_W is None:
-        iterate = Iterate.at(iterate.W, iterate.b, average=True, t=iterate.t)
     return Training(
         data=data,
         conditioning=conditioning,
@@ -192,7 +183,7 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         terms=terms if settings.has_kink else None,
         smoothing=spread if smoothing is None else smoothing,
         target_spread=spread,
-        iterate=iterate,
+        iterate=_fitting(place(conditioning), settings.fit_intercept, average),
         batch_size=min(batch_size, data.n_rows),
         fit_intercept=settings.fit_intercept,
         schedule=settings.schedule,
@@ -206,6 +197,17 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         one_batch=one_batch,
         reducible=average and settings.step is None and not stream,
     )
+
+
+def _fitting(iterate, fit_intercept, average):
+    """Return the iterate without an intercept if none is wanted, and with an average just if one is."""
+    if not fit_intercept:  # there may have been one before
+        iterate.b[...] = 0.0
+        if iterate.mean_b is not None:
+            iterate.mean_b[...] = 0.0
+    if not average:
+        return Iterate.at(*iterate.centre, average=False, t=iterate.t)
+    return Iterate.at(iterate.W, iterate.b, average=True, t=iterate.t) if iterate.mean_W is None else iterate
 
 
 def start_at(coef, intercept, average, t=0):
