@@ -23,9 +23,6 @@ EIGENVALUE_NUMBERS = 1 << 20
 FEWEST_EIGENVALUE_ROWS = 512
 EIGENVALUE_MARGIN = 1.05
 
-# Times a column's mean square may exceed that in a sample of which it is still an image.
-MISSED = 4.0
-
 # Columns up to which the eigenvalue comes from the Gram matrix, and the most power iterations beyond.
 GRAM_COLUMNS = 160
 POWER_ITERATIONS = 30
@@ -273,37 +270,15 @@ def curvature(data, conditioning, fit_intercept, shuffle):
     return largest_norm, EIGENVALUE_MARGIN * eigenvalue
 
 
-def second_moments(data, conditioning, fit_intercept, column_squares):
-    """Estimate ``Z^T Z / n``, the second derivatives of half the mean squared error, the intercept's 1 included.
+def safe_step(Z, grad_W, grad_b, along_W, weight):
+    r"""Step along ``along_W, grad_b`` that minimises this batch's squared error, and raises no loss of less curvature.
 
-    It is that of a sample of the rows, with each column enlarged to its mean square over all rows where that is more:
-    adding the difference to the diagonal would hide the directions in which nearly collinear columns leave little.  It
-    is added for columns of which the sample misses nearly all, rare categories.  None for more columns than are worth
-    it.
+    It is :math:`\langle \nabla, p \rangle / (\tfrac1m \sum_i s_i \|p_W z_i + p_b\|^2)` for the direction ``p``, and 0
+    where that is not a number.
     """
-    if data.X.shape[1] >= GRAM_COLUMNS:
-        return None
-    A = weighted_rows(data, data.sample(EIGENVALUE_ROWS), conditioning, fit_intercept)
-    if isinstance(A, CentredRows):
-        A = A @ np.eye(A.shape[1])
-    H = A.T @ A / len(A)
-    known = np.append(column_squares, 1.0) if fit_intercept else column_squares
-    sampled = np.diag(H).copy()
-    ratio = np.divide(known, sampled, out=np.full_like(known, np.inf), where=sampled > 0.0)
-    enlarge = np.sqrt(np.where(ratio <= MISSED, np.maximum(ratio, 1.0), 1.0))
-    H *= np.multiply.outer(enlarge, enlarge)
-    np.fill_diagonal(H, np.maximum(sampled, known))
-    return H
-
-
-def safe_step(Z, grad_W, grad_b, weight):
-    r"""Step along the gradient that minimises this batch's squared error, and raises no loss of smaller curvature.
-
-    It is :math:`\|\nabla\|^2 / (\tfrac1m \sum_i s_i \|\nabla W z_i + \nabla b\|^2)`, and 0 where that is not a number.
-    """
-    square = float((grad_W.astype(np.float64) ** 2).sum() + (grad_b.astype(np.float64) ** 2).sum())
-    along = (Z @ grad_W.T + grad_b).astype(np.float64) ** 2
+    slope = float((grad_W.astype(np.float64) * along_W).sum() + (grad_b.astype(np.float64) ** 2).sum())
+    along = (Z @ along_W.T + grad_b).astype(np.float64) ** 2
     if weight is not None:
         along *= weight[:, None]
     curved = float(along.sum()) / len(Z)
-    return square / curved if np.isfinite(square) and np.isfinite(curved) and curved > 0 else 0.0
+    return slope / curved if np.isfinite(slope) and np.isfinite(curved) and curved > 0 else 0.0

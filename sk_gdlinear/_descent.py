@@ -10,9 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
-from ._conditioning import Conditioning, median, safe_step, second_moments
+from ._conditioning import GRAM_COLUMNS, Conditioning, median, safe_step
 from ._engine import kernel_for
 from ._iterate import Iterate
+from ._modes import Modes, Preconditioner
 from ._objective import (
     Loss,
     Penalty,
@@ -28,7 +29,6 @@ from ._reduction import Reduction
 from ._rows import Data
 from ._schedules import SCHEDULES, automatic_step, averaging_weight
 from ._sparse import issparse, product
-from ._stopping import curved_inverse
 
 # A batch whose objective exceeds this many times that of predicting the mean gets the safe step (automatic steps only).
 GUARD = 16.0
@@ -43,6 +43,11 @@ SHARPEST = 1e-6
 # Size of the median's errors over the width on which their kink is smoothed.
 ERRORS_SMOOTHED = 8.0
 
+# What an epoch costs besides its rows, in products of two numbers, and what looking at all rows through the
+# preconditioners there are does, per number of X and column: matrices are multiplied faster.
+EPOCH_PRODUCTS = 1 << 17
+LOOK_PRODUCTS = 0.4
+
 # Rows whose errors show how far to smooth a kink of the loss.
 SAMPLE_ROWS = 1 << 14
 
@@ -54,7 +59,7 @@ OBJECTIVE_NUMBERS = 1 << 17
 def run_epoch(
     X, Y, order, weight, shift, inv_scale, target_shift, target_inv_scale, offset, low, high, l1, l2, positive,
     anchor, drift_W, drift_b, change_W, change_b, W, b, mean_W, mean_b, steps, mixing, batch_size, ceiling,
-    fit_intercept,
+    fit_intercept, preconditioner=None,
 ):  # fmt: skip
     """Make one update per batch of ``order``, in place.
 
@@ -84,6 +89,8 @@ def run_epoch(
     ceiling : float
         A batch with a larger objective gets at most the safe step.
     fit_intercept : bool
+    preconditioner : ndarray of shape (d, d) or None
+        Symmetric matrix that the gradient of the coefficients is multiplied by; not with a penalty.
 
     Returns
     -------
@@ -106,11 +113,12 @@ def run_epoch(
             change_W += len(rows) * grad_W
             change_b += len(rows) * grad_b
             grad_W, grad_b = grad_W + drift_W, grad_b + drift_b
+        along_W = grad_W if preconditioner is None else grad_W @ preconditioner
         objective = float(batch_loss(E, loss, s).sum())
         step = float(steps[i])
         if not objective <= ceiling:
-            step = min(step, safe_step(Z, grad_W, grad_b, s))
-        point = W - step * grad_W
+            step = min(step, safe_step(Z, grad_W, grad_b, along_W, s))
+        point = W - step * along_W
         W[...] = penalty.proximal(point, step)
         b -= step * grad_b
         if mean_W is not None:
@@ -176,12 +184,13 @@ class Descent:
     null_objective: float  # of predicting the mean, or a bound of it, in conditioned units
     zero_objective: float  # of predicting 0
     null_b: np.ndarray  # the intercept that predicts the mean
-    column_squares: np.ndarray | None = None  # (d,), mean squares in conditioned units; where the loss is quadratic
+    column_squares: np.ndarray | None = None  # (d,), mean squares in conditioned units; None where not needed
     one_batch: bool = False  # the only batch there is: no sampling noise, hence the step 1 / lambda_1
     reducible: bool = False  # whether variance is reduced after the first epoch
     step_factor: float = 1.0
     reduction: Reduction = Reduction()
-    inverse_moments: np.ndarray | None = None  # inverse second derivatives of the objective, where they are known
+    modes: Modes | None = None  # of the objective, where they are known
+    preconditioner: Preconditioner | None = None
     watchers: list = field(default_factory=list)  # of _watchers.Watcher: told of each epoch and its pieces
 
     def steps(self, n_rows):
@@ -197,7 +206,9 @@ class Descent:
         """Step size before the schedule, for batches of ``n_rows`` rows."""
         if self.step is not None:
             return self.step
-        norm, eigenvalue = self.curvature
+        return self._automatic_step(n_rows, *(self.preconditioner or self.curvature)[-2:])
+
+    def _automatic_step(self, n_rows, norm, eigenvalue):
         if self.one_batch:
             return 1.0 / eigenvalue if eigenvalue > 0 else 1.0
         if self.reduction.anchor is not None:
@@ -223,7 +234,7 @@ class Descent:
     def epoch(self, rng):
         """Pass once over the rows, in random order if ``rng`` is given; return the mean objective on the way."""
         it, data = self.iterate, self.data
-        if self.reduction.anchor is not None or (self.step is None and it.lagging):
+        if it.mean_W is not None and (self.reduction.anchor is not None or (self.step is None and it.lagging)):
             it.restart_average()
         total = 0.0
         for rows in data.segments(rng, self.segment_rows):
@@ -243,13 +254,29 @@ class Descent:
 
     def visit(self, rows, steps, mixing, batch_size):
         """Make one update per batch of ``rows``; return the sum of the losses on the way."""
-        it, data, kernel = self.iterate, self.data, kernel_for(self.data.X)
+        if self.preconditioner is None or not issparse(self.data.X):
+            return self._run(self.data, rows, self.reduction, steps, mixing, batch_size)
+        # A preconditioner moves all columns at every update; they are few, so that blocks of rows may be made dense.
+        total, n_batches = 0.0, max(1, OBJECTIVE_ROWS // batch_size)
+        for i in range(0, len(steps), n_batches):
+            block = rows[i * batch_size : (i + n_batches) * batch_size]
+            anchor = self.reduction.anchor[block]
+            total += self._run(
+                self.data.dense(block), np.arange(len(block)), self.reduction._replace(anchor=anchor),
+                steps[i : i + n_batches], mixing[i : i + n_batches], batch_size,
+            )  # fmt: skip
+            self.reduction.anchor[block] = anchor
+        return total
+
+    def _run(self, data, order, reduction, steps, mixing, batch_size):
+        it, kernel = self.iterate, kernel_for(data.X)
         run = run_epoch if kernel is None else kernel.run_epoch
         ceiling = GUARD * self.null_objective if self.step is None else np.inf
+        through = () if self.preconditioner is None else (self.preconditioner.matrix,)
         with np.errstate(over="ignore", invalid="ignore"):  # the caller sees it
             return run(
-                data.X, data.Y, rows, data.weight, *self.conditioning, *self.loss, *self.penalty, *self.reduction,
-                it.W, it.b, it.mean_W, it.mean_b, steps, mixing, batch_size, ceiling, self.fit_intercept,
+                data.X, data.Y, order, data.weight, *self.conditioning, *self.loss, *self.penalty, *reduction,
+                it.W, it.b, it.mean_W, it.mean_b, steps, mixing, batch_size, ceiling, self.fit_intercept, *through,
             )  # fmt: skip
 
     def reduce_variance(self):
@@ -263,8 +290,50 @@ class Descent:
             self.visit(rows, still, still, OBJECTIVE_ROWS)
         self.reduction.renew(self.data.n_rows)
         if self.column_squares is not None:
-            H = second_moments(self.data, self.conditioning, self.fit_intercept, self.column_squares)
-            self.inverse_moments = None if H is None else curved_inverse(H)
+            self.modes = Modes.of_sample(self.data, self.conditioning, self.fit_intercept, self.column_squares)
+
+    @property
+    def foresees(self):
+        """Whether the modes, once there, tell what remains to be gained: of other losses it would be a guess."""
+        return self.column_squares is not None and self.data.X.shape[1] < GRAM_COLUMNS and self.loss.is_squared_error
+
+    def gains(self):
+        """Return what the objective can still fall by along each mode, and by the intercept."""
+        gains = self.modes.gains(self.reduction.drift_W)
+        return gains, 0.5 * float(np.square(self.reduction.drift_b, dtype=np.float64).sum()) * self.fit_intercept
+
+    def curved_share(self):
+        """Return the share of the rows about which the loss curves: of the others the derivative is at its bounds."""
+        if self.loss.is_squared_error:
+            return 1.0
+        rows = slice(None) if self.data.index is None else self.data.index
+        weight = 1.0 if self.data.weight is None else self.data.weight[rows, None]
+        anchor = self.reduction.anchor[rows]
+        within = (anchor > self.loss.low * weight) & (anchor < self.loss.high * weight)
+        return max(float(within.mean()), 1.0 / self.data.n_rows)
+
+    def choose_preconditioner(self, negligible):
+        """Choose the one that leaves least after the next epoch, or none where it leaves little more than that."""
+        (n, d), share = (self.data.n_rows, self.data.X.shape[1]), self.curved_share()
+
+        def progress(norm, eigenvalue):
+            """Return the sum of the step sizes of an epoch, to be taken times the curvature."""
+            step = self.step_factor * self._automatic_step(self.batch_size, norm, eigenvalue)
+            return share * step * n / self.batch_size
+
+        def best():
+            # In products of two numbers, of which an epoch takes two for each of X.
+            usual, extra = EPOCH_PRODUCTS + 2.0 * n * d, n / self.batch_size * d * d
+            if not self.modes.exact:
+                extra += LOOK_PRODUCTS * n * d * d
+            without = progress(*self.curvature) * (1.0 + extra / usual)
+            gains = self.gains()[0] / share
+            return self.modes.best(gains, negligible, progress, without, self.data.X.dtype)
+
+        self.preconditioner = best()
+        if self.preconditioner is not None and not self.modes.exact:
+            self.modes = Modes.of_all_rows(self.data, self.conditioning, self.fit_intercept)
+            self.preconditioner = best()
 
     @property
     def answer(self):

@@ -117,6 +117,22 @@ cdef void _add_gradient(int rows, int d, int k, floating *Z, floating *G, floati
             sgemm("N", "T", &d, &k, &rows, &unit, Z, &d, G, &k, &unit, grad, &d)
 
 
+cdef void _precondition(int d, int k, floating *P, floating *grad, floating *along) noexcept nogil:
+    """along <- grad P, P symmetric."""
+    cdef int one = 1
+    cdef floating unit = 1, zero = 0
+    if floating is double:
+        if k == 1:
+            dgemv("N", &d, &d, &unit, P, &d, grad, &one, &zero, along, &one)
+        else:
+            dgemm("N", "N", &d, &k, &d, &unit, P, &d, grad, &d, &zero, along, &d)
+    else:
+        if k == 1:
+            sgemv("N", &d, &d, &unit, P, &d, grad, &one, &zero, along, &one)
+        else:
+            sgemm("N", "N", &d, &k, &d, &unit, P, &d, grad, &d, &zero, along, &d)
+
+
 cdef struct Terms:
     void *offset            # each (k,): the derivative of the loss is clip(e + offset, low, high)
     void *low
@@ -171,6 +187,7 @@ cdef struct Work:
     void *E                 # (tile, k) errors, then G
     void *grad              # (k, d)
     void *grad_b            # (k,)
+    void *along             # (k, d) times the preconditioner, or grad itself without one
 
 
 cdef class _Workspace:
@@ -178,17 +195,20 @@ cdef class _Workspace:
 
     cdef Work p
 
-    def __cinit__(self, Py_ssize_t tile, Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize):
+    def __cinit__(self, Py_ssize_t tile, Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize, bint preconditioned):
         self.p.Z = malloc(max(tile * d, 1) * itemsize)
         self.p.E = malloc(max(tile * k, 1) * itemsize)
         self.p.grad = malloc(max(k * d, 1) * itemsize)
         self.p.grad_b = malloc(max(k, 1) * itemsize)
-        if self.p.Z == NULL or self.p.E == NULL or self.p.grad == NULL or self.p.grad_b == NULL:
+        self.p.along = malloc(max(k * d, 1) * itemsize) if preconditioned else self.p.grad
+        if NULL in (self.p.Z, self.p.E, self.p.grad, self.p.grad_b, self.p.along):
             raise MemoryError()
 
     def __dealloc__(self):
         free(self.p.Z)
         free(self.p.E)
+        if self.p.along != self.p.grad:
+            free(self.p.along)
         free(self.p.grad)
         free(self.p.grad_b)
 
@@ -226,18 +246,19 @@ cdef double _safe_step(
     const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight, Maps at,
     Py_ssize_t start, Py_ssize_t stop, Py_ssize_t tile, Py_ssize_t k, bint fit_intercept, Work work,
 ) noexcept nogil:
-    """|grad|^2 / (sum(weight * (Z grad)^2) / m), see _conditioning.safe_step."""
+    """<grad, along> / (sum(weight * (Z along)^2) / m), see _conditioning.safe_step."""
     cdef Py_ssize_t d = X.shape[1], lo = start, rows, i, j
     cdef floating *Z = <floating*>work.Z
     cdef floating *E = <floating*>work.E
     cdef floating *grad = <floating*>work.grad
     cdef floating *grad_b = <floating*>work.grad_b
-    cdef double square = 0.0, curvature = 0.0, s = 1.0
+    cdef floating *along = <floating*>work.along
+    cdef double slope = 0.0, curvature = 0.0, s = 1.0
     for i in range(k * d):
-        square += <double>grad[i] * grad[i]
+        slope += <double>grad[i] * along[i]
     if fit_intercept:
         for j in range(k):
-            square += <double>grad_b[j] * grad_b[j]
+            slope += <double>grad_b[j] * grad_b[j]
     while lo < stop:
         rows = min(tile, stop - lo)
         if stop - start > tile:
@@ -245,7 +266,7 @@ cdef double _safe_step(
         for i in range(rows):
             for j in range(k):
                 E[i * k + j] = grad_b[j] if fit_intercept else 0
-        _add_forward(<int>rows, <int>d, <int>k, Z, grad, E)
+        _add_forward(<int>rows, <int>d, <int>k, Z, along, E)
         for i in range(rows):
             if weight is not None:
                 s = weight[order[lo + i]]
@@ -253,8 +274,8 @@ cdef double _safe_step(
                 curvature += s * E[i * k + j] * E[i * k + j]
         lo += rows
     curvature /= stop - start
-    if isfinite(square) and isfinite(curvature) and curvature > 0.0:
-        return square / curvature
+    if isfinite(slope) and isfinite(curvature) and curvature > 0.0:
+        return slope / curvature
     return 0.0
 
 
@@ -370,11 +391,12 @@ def run_epoch(
     floating[:, ::1] change_W, floating[::1] change_b,
     floating[:, ::1] W, floating[::1] b, floating[:, ::1] mean_W, floating[::1] mean_b,
     const double[::1] steps, const double[::1] mixing, Py_ssize_t batch_size, double ceiling, bint fit_intercept,
+    const floating[:, ::1] preconditioner=None,
 ):
     """Make one update per batch of ``order``, in place; see ``_descent.run_epoch``."""
     cdef Py_ssize_t n = order.shape[0], d = X.shape[1], k = Y.shape[1], batch, start, stop
     cdef Py_ssize_t tile = _tile_rows(d, sizeof(floating), min(batch_size, n))
-    cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating))
+    cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating), preconditioner is not None)
     cdef Work work = workspace.p
     cdef Maps at
     cdef Terms of
@@ -385,6 +407,8 @@ def run_epoch(
     cdef floating *mean_b0 = &mean_b[0] if average else NULL
     cdef floating *grad = <floating*>work.grad
     cdef floating *grad_b = <floating*>work.grad_b
+    cdef floating *along = <floating*>work.along
+    cdef floating *P = <floating*>&preconditioner[0, 0] if preconditioner is not None else NULL
     cdef floating descent, mixture
     cdef double objective, step, mix, total = 0.0
     at.shift = <void*>&shift[0]
@@ -410,7 +434,7 @@ def run_epoch(
             stop = min(start + batch_size, n)
             step = steps[batch]
             mix = mixing[batch] if average else 0.0
-            if stop - start == 1 and k == 1 and of.l1 == NULL:
+            if stop - start == 1 and k == 1 and of.l1 == NULL and P == NULL:
                 objective = _row_step(
                     X, Y, order, weight, at, &of, start, W0, b0, mean0, mean_b0, step, <floating>mix, ceiling,
                     fit_intercept, <floating*>work.Z,
@@ -421,10 +445,12 @@ def run_epoch(
                     _add_drift(grad, <floating*>of.drift_W, <floating*>of.change_W, k * d, stop - start)
                     if fit_intercept:
                         _add_drift(grad_b, <floating*>of.drift_b, <floating*>of.change_b, k, stop - start)
+                if P != NULL:
+                    _precondition(<int>d, <int>k, P, grad, along)
                 if not objective <= ceiling:
                     step = min(step, _safe_step(X, order, weight, at, start, stop, tile, k, fit_intercept, work))
                 descent, mixture = <floating>step, <floating>mix
-                _descend(W0, mean0, grad, <floating*>of.l1, <floating*>of.l2, positive, k * d, descent, mixture)
+                _descend(W0, mean0, along, <floating*>of.l1, <floating*>of.l2, positive, k * d, descent, mixture)
                 if fit_intercept:
                     _descend(b0, mean_b0, grad_b, <floating*>NULL, <floating*>NULL, False, k, descent, mixture)
             total += objective * (stop - start)

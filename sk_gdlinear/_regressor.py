@@ -78,7 +78,9 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     After its first epoch ``fit`` also reduces the variance of the gradient [4]_, with any loss and penalty: it keeps
     each row's derivative from its last visit and corrects every batch by what it knows of all the others. The descent
     then converges geometrically to the exact optimum, with exact zeros where the penalty has a kink, at the price of
-    one number per row and target.
+    one number per row and target.  Where features are nearly collinear and that would be slow, gradients are
+    multiplied by :math:`(H + \rho I)^{-1}`, ``H`` the second moments of a sample of the rows and :math:`\rho` chosen
+    for each epoch [6]_; this is done without a penalty, on fewer than 160 features.
 
     Parameters
     ----------
@@ -129,9 +131,10 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
         gets coefficient 0.
     average : bool, default=True
         Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
-        the average starts anew when it does worse than the iterates on the way.  Ignored by ``fit`` where one batch
-        holds all rows: there is no noise to average.  With the automatic step ``fit`` reduces the variance besides; if
-        False, it does neither.
+        the average starts anew when it does worse than the iterates on the way.  Where one batch holds all rows of
+        ``fit`` there is no noise to average, and the newest is reported.  With the automatic step ``fit`` reduces the
+        variance besides, and sees to nearly collinear features, but not with ``batch_size=None``; if False, it does
+        none of it.
     max_iter : int, default=1000
         Epochs at most.
     tol : float or None, default=1e-4
@@ -175,7 +178,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     t_ : int
         Updates made up to the coefficients reported.
     learning_rate_ : float
-        Step size of a full batch at the end.
+        Step size of a full batch in the epoch whose coefficients are reported.
     batch_size_ : int
         Rows of a full batch.
     loss_curve_ : list of float
@@ -229,6 +232,8 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
        Transactions on Signal Processing 68, 2020.
     .. [5] M. Fernandes, E. Guerre and E. Horta, "Smoothing Quantile Regressions", Journal of Business & Economic
        Statistics 39, 2021.
+    .. [6] J. Yang, Y.-L. Chow, C. Re and M. W. Mahoney, "Weighted SGD for l_p Regression with Randomized
+       Preconditioning", Journal of Machine Learning Research 18, 2018.
 
     Examples
     --------

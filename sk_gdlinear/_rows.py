@@ -52,6 +52,11 @@ class Data(NamedTuple):
         for places in cut(in_order(self.n_rows) if rng is None else shuffled(self.n_rows, rng), rows):
             yield places if self.index is None else self.index[places]
 
+    def dense(self, rows):
+        """Return ``rows`` of sparse data as dense data of their own."""
+        weight = None if self.weight is None else self.weight[rows]
+        return Data(self.X[rows].toarray(), self.Y[rows], weight)
+
     def sample(self, most):
         """Return at most so many of the row numbers, evenly spaced."""
         places = evenly_spaced(self.n_rows, most)

@@ -170,7 +170,7 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
     if settings.step is None:
         edges = curvature(data, conditioning, settings.fit_intercept, settings.shuffle)
     column_squares = None
-    if settings.precondition and loss.is_squared_error and penalty.l1 is None:
+    if settings.precondition and penalty.l1 is None:
         column_rms = knowledge.recent_features.spread(settings.fit_intercept)[0]
         column_squares = (column_rms * conditioning.inv_scale.astype(np.float64)) ** 2
     average = settings.average and not one_batch
@@ -195,7 +195,7 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         zero_objective=zero_objective,
         null_b=null_b.astype(data.X.dtype),
         one_batch=one_batch,
-        reducible=average and settings.step is None and not stream,
+        reducible=settings.average and settings.step is None and settings.batch_size is not None and not stream,
     )
 
 

@@ -9,31 +9,6 @@ MIN_UPDATES = 500
 CLEAR = 0.25
 SETTLED = 1e-8
 
-# Curvature, relative to the largest, that may be rounding.
-FLAT = 1e-10
-
-
-def curved_inverse(H):
-    """Inverse of ``H`` in the directions in which the objective curves, as it does not along duplicated columns."""
-    return np.linalg.pinv(H, rcond=FLAT, hermitian=True)
-
-
-def newton_decrement(gradient, inverse):
-    r"""Gain still to come of a quadratic objective, :math:`\tfrac12 \operatorname{tr}(\nabla H^{-1} \nabla^\top)`.
-
-    Parameters
-    ----------
-    gradient : ndarray of shape (k, d)
-    inverse : ndarray of shape (d, d)
-        Of the second derivatives ``H``, the same for each target; see ``curved_inverse``.
-
-    Notes
-    -----
-    Source: S. Boyd and L. Vandenberghe, "Convex Optimization", 2004, section 9.5.1 (half the squared decrement).
-    """
-    gradient = gradient.astype(np.float64)
-    return 0.5 * float(((gradient @ inverse) * gradient).sum())
-
 
 class StoppingRule:
     r"""Stop when the gain still to be expected is at most ``tol`` times the scale of the objective.
@@ -68,11 +43,13 @@ class StoppingRule:
         self.quiet = 0
         self.gain = np.inf
 
-    def update(self, epoch, before, after, n_updates, remaining=None):
+    def update(self, epoch, before, after, n_updates, remaining=None, exact=False, fast=False):
         """Take in the objective before and after epoch ``epoch`` (1 for the first); return whether to stop.
 
         Where known, ``remaining`` is what the objective can still fall by: then the gains alone, which say nothing of
-        directions in which it falls too slowly to show, do not suffice, and next to nothing remaining does.
+        directions in which it falls too slowly to show, do not suffice, and next to nothing remaining does; after a
+        few updates, too, if it is ``exact``, computed from all rows.  Where descent is ``fast`` the noise on its way
+        may be more than what remains at its centre: there the gains must be small, too.
         """
         if self.tol is None:
             return False
@@ -81,12 +58,13 @@ class StoppingRule:
         movement = max(expected, -self.gain) if self.steady and epoch > 1 else np.inf
         if remaining is not None:
             remaining = min(remaining, after)  # no objective is below 0
-            expected, movement = max(expected, remaining), remaining
+            expected = max(expected, remaining)
+            movement = expected if fast else remaining
         self.quiet = self.quiet + 1 if expected <= limit else 0
         if movement <= CLEAR * limit:
             self.quiet = self.patience
         if self.steady:
-            settled = after == 0.0 or movement <= SETTLED * limit
+            settled = after == 0.0 or movement <= (CLEAR if exact else SETTLED) * limit
         else:
             settled = after == 0.0 or (self.geometric and self.gain <= 0.0)
         return self.quiet >= self.patience and (settled or n_updates >= MIN_UPDATES)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._conditioning import GRAM_COLUMNS
 from ._descent import Descent, mean_loss
 from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR
-from ._stopping import StoppingRule, newton_decrement
+from ._stopping import CLEAR, StoppingRule
 
 # Descent with the user's own step has diverged when the objective exceeds this many times that of predicting zero.
 DIVERGED = 1e3
@@ -24,7 +23,10 @@ OVERSHOT_WATCHED = 1e-2  # where only some of the rows are watched, whose object
 
 # Besides the iterate, what decides the answer and its step.  All are replaced, never changed in place, but for what the
 # reduction holds; whether it holds anything is what matters where the descent has ended.
-MARKED = ("step_factor", "slope", "loss", "penalty", "smoothing", "null_objective", "reduction")
+MARKED = ("step_factor", "slope", "loss", "penalty", "smoothing", "null_objective", "reduction", "preconditioner")
+
+# What is taken for ``tol`` in choosing a way where there is none.
+WANTED = 1e-6
 
 # Rows of a stream over which an average is judged.
 COMPARED_ROWS = 1024
@@ -91,8 +93,7 @@ class Training(Descent):
         every = 1 if math.prod(self.data.X.shape) <= WATCH_ALL else WATCH_EVERY
         before = start = self.first_objective(every)
         level = start if self.held_out is None else np.inf
-        known = self.column_squares is not None and self.data.X.shape[1] < GRAM_COLUMNS  # what remains, to stop by
-        exact = every == 1 or known  # else gains are those of some rows, which are not all that falls
+        exact = every == 1 or self.foresees  # else gains are those of some rows, which are not all that falls
         geometric = self.one_batch or (self.reducible and exact)
         steady = geometric and exact and self.step is None if self.held_out is None else self.reducible
         rule = StoppingRule(self.scale(), tol, patience, max_iter, geometric, steady)
@@ -100,7 +101,7 @@ class Training(Descent):
         try:
             while reason is None:
                 n_complete, last, drawn = len(self.history), self.mark(), rng and rng.bit_generator.state
-                losses = self.complete_epoch(rng, start, every)
+                losses = self.complete_epoch(rng, start, every, tol)
                 quiet, losses = self.adapt(rule, before, level, losses, every)
                 before = losses.conditioned
                 level = losses.judged if self.held_out is None else self.held_out.best_loss
@@ -130,12 +131,14 @@ class Training(Descent):
         """Go back to where the descent stood."""
         vars(self).update(mark)
 
-    def complete_epoch(self, rng, start, every):
+    def complete_epoch(self, rng, start, every, tol):
         """Make an epoch; return its losses."""
         for watcher in self.watchers:
             watcher.begin_epoch()
         if self.reducible and len(self.history) == 1:
             self.reduce_variance()
+        if self.modes is not None:
+            self.choose_preconditioner(CLEAR * (WANTED if tol is None else tol) * self.null_objective)
         on_the_way = self.epoch(rng)
         losses = self.losses(every)
         self.check(max(losses.conditioned, on_the_way), start, len(self.history) + 1)
@@ -159,7 +162,8 @@ class Training(Descent):
             rule.quiet = 0
         else:
             remaining = None if self.held_out is not None else self.remaining_gain()
-            quiet = rule.update(len(self.history), level, losses.judged, self.iterate.t, remaining)
+            exact, fast = remaining is not None and self.modes.exact, self.preconditioner is not None
+            quiet = rule.update(len(self.history), level, losses.judged, self.iterate.t, remaining, exact, fast)
         if quiet and self.schedule == "adaptive" and self.step_factor > ADAPTIVE_FLOOR:
             self.step_factor *= ADAPTIVE_FACTOR
             rule.quiet, quiet = 0, False
@@ -167,12 +171,10 @@ class Training(Descent):
 
     def remaining_gain(self):
         """Return what the objective can still fall by, to judge by its derivatives; None where they are not known."""
-        if self.inverse_moments is None:
+        if self.modes is None or not self.foresees:
             return None
-        gradient = self.reduction.drift_W
-        if self.fit_intercept:
-            gradient = np.concatenate((gradient, self.reduction.drift_b[:, None]), axis=1)
-        return newton_decrement(gradient, self.inverse_moments)
+        along_W, along_b = self.gains()
+        return float(along_W.sum()) + along_b
 
     def reason_to_stop(self, quiet, max_iter):
         """Tell the watchers of the epoch; return why it is the last one, or None."""

@@ -177,3 +177,23 @@ def test_statistics_equal_the_array_engine(d, weighted, dtype):
         for e in (kernel, _conditioning)
     ]
     np.testing.assert_allclose(*norms, rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("reduced", [False, True], ids=["plain", "reduced"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("k", "batch_size", "ceiling"), [(1, 1, np.inf), (1, 32, 2.0), (3, 1, 0.0), (3, 32, np.inf)])
+def test_a_preconditioned_epoch_equals_the_array_engine(k, batch_size, ceiling, fit_intercept, reduced, dtype, rng):
+    n, d = 101, 7
+    X, Y, order, weight, conditioning = problem(dtype, n, d, k, weighted=True)
+    A = rng.normal(size=(d, 2 * d))
+    P = (A @ A.T / d).astype(dtype)
+    engines = []
+    for run in (kernel.run_epoch, _descent.run_epoch):
+        state, reduction = start(d, k, dtype, True), Reduction.over(Data(X, Y)) if reduced else None
+        batches = -(-n // batch_size)
+        steps, mixing = np.full(batches, 0.01), 4 / (np.arange(1.0, batches + 1) + 3)
+        args = steps, mixing, batch_size, ceiling, fit_intercept, P
+        total = run(X, Y, order, weight, *conditioning, *terms(k, d, dtype, reduction=reduction), *state, *args)
+        engines.append([np.array(total), *state, *(reduction or ())])
+    for a, b in zip(*engines, strict=True):
+        close(a, b, dtype)

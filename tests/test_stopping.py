@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sk_gdlinear import GDLinearRegressor
-from sk_gdlinear._stopping import MIN_UPDATES, SETTLED, StoppingRule, curved_inverse, newton_decrement
+from sk_gdlinear._stopping import MIN_UPDATES, SETTLED, StoppingRule
 
 
 def run(objective, tol, *, scale=1.0, patience=2, max_iter=10_000, geometric=False, steady=False, n_updates=10**6):
@@ -61,26 +61,6 @@ def test_a_rise_is_no_rest_for_steady_descent(n_updates):
 def test_small_steady_data_stops_once_it_has_settled():
     epochs = run(lambda e: 0.3 + 0.1**e, 1e-4, geometric=True, steady=True, n_updates=10)
     assert 0.1**epochs <= SETTLED * 1e-4 < 0.1 ** (epochs - 3)
-
-
-def test_newton_decrement_is_the_gap_of_a_quadratic():
-    rng = np.random.default_rng(0)
-    A, Y, W = rng.normal(size=(50, 4)) * [1, 0.1, 1e-3, 10], rng.normal(size=(50, 2)), rng.normal(size=(2, 4))
-    best = np.linalg.lstsq(A, Y, rcond=None)[0].T
-    gap = 0.5 * (((A @ W.T - Y) ** 2).sum() - ((A @ best.T - Y) ** 2).sum()) / 50
-    gradient = (A @ W.T - Y).T @ A / 50
-    np.testing.assert_allclose(newton_decrement(gradient, curved_inverse(A.T @ A / 50)), gap, rtol=1e-8)
-
-
-def test_newton_decrement_survives_duplicated_columns():
-    A = np.random.default_rng(0).normal(size=(50, 2))[:, [0, 1, 0]]
-    error = np.random.default_rng(1).normal(size=50)
-    gap = 0.5 * (error @ error - ((error - A @ np.linalg.lstsq(A, error, rcond=None)[0]) ** 2).sum()) / 50
-    np.testing.assert_allclose(newton_decrement(error[None] @ A / 50, curved_inverse(A.T @ A / 50)), gap, rtol=1e-6)
-
-
-def test_newton_decrement_of_nothing_is_nothing():
-    assert newton_decrement(np.zeros((1, 2)), curved_inverse(np.zeros((2, 2)))) == 0.0
 
 
 def test_columns_that_add_up_to_the_intercept_cost_no_epochs():
