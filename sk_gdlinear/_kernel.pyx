@@ -21,6 +21,7 @@ cdef enum:
     LOOK_AHEAD = 32         # rows asked from memory before they are needed
     LINE_BYTES = 64         # one cache line
     BLOCK_BYTES = 512       # of a row, gathered at once
+    FEW_TARGETS = 4          # up to which a product for each costs less than one for all together
     STATISTICS_BYTES = 262144       # rows whose moments are taken in two passes, in cache
 
 
@@ -87,34 +88,34 @@ cdef inline floating _dot(const floating *z, const floating *w, Py_ssize_t d) no
 
 cdef void _add_forward(int rows, int d, int k, floating *Z, floating *W, floating *E) noexcept nogil:
     """E <- Z W^T + E.  BLAS reads a C-ordered array as its transpose."""
-    cdef int one = 1
+    cdef int one = 1, j
     cdef floating unit = 1
-    if floating is double:
-        if k == 1:
-            dgemv("T", &d, &rows, &unit, Z, &d, W, &one, &unit, E, &one)
-        else:
-            dgemm("T", "N", &k, &rows, &d, &unit, W, &d, Z, &d, &unit, E, &k)
+    if k <= FEW_TARGETS:
+        for j in range(k):
+            if floating is double:
+                dgemv("T", &d, &rows, &unit, Z, &d, W + j * d, &one, &unit, E + j, &k)
+            else:
+                sgemv("T", &d, &rows, &unit, Z, &d, W + j * d, &one, &unit, E + j, &k)
+    elif floating is double:
+        dgemm("T", "N", &k, &rows, &d, &unit, W, &d, Z, &d, &unit, E, &k)
     else:
-        if k == 1:
-            sgemv("T", &d, &rows, &unit, Z, &d, W, &one, &unit, E, &one)
-        else:
-            sgemm("T", "N", &k, &rows, &d, &unit, W, &d, Z, &d, &unit, E, &k)
+        sgemm("T", "N", &k, &rows, &d, &unit, W, &d, Z, &d, &unit, E, &k)
 
 
 cdef void _add_gradient(int rows, int d, int k, floating *Z, floating *G, floating *grad) noexcept nogil:
     """grad <- G^T Z + grad."""
-    cdef int one = 1
+    cdef int one = 1, j
     cdef floating unit = 1
-    if floating is double:
-        if k == 1:
-            dgemv("N", &d, &rows, &unit, Z, &d, G, &one, &unit, grad, &one)
-        else:
-            dgemm("N", "T", &d, &k, &rows, &unit, Z, &d, G, &k, &unit, grad, &d)
+    if k <= FEW_TARGETS:
+        for j in range(k):
+            if floating is double:
+                dgemv("N", &d, &rows, &unit, Z, &d, G + j, &k, &unit, grad + j * d, &one)
+            else:
+                sgemv("N", &d, &rows, &unit, Z, &d, G + j, &k, &unit, grad + j * d, &one)
+    elif floating is double:
+        dgemm("N", "T", &d, &k, &rows, &unit, Z, &d, G, &k, &unit, grad, &d)
     else:
-        if k == 1:
-            sgemv("N", &d, &rows, &unit, Z, &d, G, &one, &unit, grad, &one)
-        else:
-            sgemm("N", "T", &d, &k, &rows, &unit, Z, &d, G, &k, &unit, grad, &d)
+        sgemm("N", "T", &d, &k, &rows, &unit, Z, &d, G, &k, &unit, grad, &d)
 
 
 cdef void _precondition(int d, int k, floating *P, floating *grad, floating *along) noexcept nogil:

@@ -64,7 +64,7 @@ def close(got, want, dtype):
 
 @pytest.mark.parametrize("average", [True, False], ids=["average", "plain"])
 @pytest.mark.parametrize("weighted", [True, False], ids=["weights", "no weights"])
-@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 101])
 def test_run_epoch_equals_the_array_engine_after_every_batch(batch_size, k, weighted, average, dtype):
     X, Y, order, weight, conditioning = problem(dtype, k=k, weighted=weighted)
