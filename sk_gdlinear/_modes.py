@@ -58,8 +58,8 @@ class Modes(NamedTuple):
             return None
         rows = data.sample(EIGENVALUE_ROWS)
         A = dense_rows(data, rows, conditioning)
-        H = second_moments(A, column_squares)
-        return cls._of(H, [(A, weights(data, rows))], fit_intercept, conditioning.shift.dtype, len(rows) == data.n_rows)
+        H, exact = enlarged(A.T @ A / len(A), column_squares), len(rows) == data.n_rows
+        return cls.of(H, conditioning.shift.dtype, [(A, fit_intercept * weights(data, rows))], exact)
 
     @classmethod
     def of_all_rows(cls, data, conditioning, fit_intercept):
@@ -67,20 +67,21 @@ class Modes(NamedTuple):
 
         def blocks():
             for rows in data.segments(rows=EIGENVALUE_ROWS):
-                yield dense_rows(data, rows, conditioning), weights(data, rows)
+                yield dense_rows(data, rows, conditioning), fit_intercept * weights(data, rows)
 
         H = sum(A.T @ A for A, _ in blocks()) / data.n_rows
-        return cls._of(H, blocks(), fit_intercept, conditioning.shift.dtype, exact=True)
+        return cls.of(H, conditioning.shift.dtype, blocks(), exact=True)
 
     @classmethod
-    def _of(cls, H, blocks, fit_intercept, dtype, exact):
+    def of(cls, H, dtype, blocks=(), exact=False):
+        """From second moments, and blocks of rows with the squares of their entries for the intercept."""
         curvatures, vectors = np.linalg.eigh(H)
         curvatures = np.maximum(curvatures, 0.0)
         damping = DAMPING[DAMPING >= LEAST_DAMPING[dtype.char]] * curvatures[-1]
         inverses = 1.0 / np.maximum(np.add.outer(curvatures, damping), np.finfo(float).tiny)
         norms = np.zeros(len(damping))
-        for A, weight in blocks:
-            length = (A @ vectors) ** 2 @ inverses + (fit_intercept * weight)[:, None]
+        for A, ones in blocks:
+            length = (A @ vectors) ** 2 @ inverses + ones[:, None]
             np.maximum(norms, length.max(axis=0), out=norms)
         return cls(vectors, curvatures, inverses, norms, exact)
 
@@ -125,17 +126,15 @@ def weights(data, rows):
     return np.ones(len(rows)) if data.weight is None else data.weight[rows].astype(np.float64)
 
 
-def second_moments(A, column_squares):
-    """Estimate the second moments of all rows from a sample ``A`` and the mean square of every column over all rows.
+def enlarged(H, column_squares):
+    """Second moments ``H`` of a sample, each column enlarged to its mean square over all rows where that is more.
 
-    Each column is enlarged to its mean square over all rows where that is more: adding the difference to the diagonal
-    would hide the directions in which nearly collinear columns leave little.  It is added for columns of which the
-    sample misses nearly all, rare categories.
+    Adding the difference to the diagonal would hide the directions in which nearly collinear columns leave little.  It
+    is added for columns of which the sample misses nearly all, rare categories.
     """
-    H = A.T @ A / len(A)
     sampled = np.diag(H).copy()
     ratio = np.divide(column_squares, sampled, out=np.ones_like(sampled), where=sampled > 0.0)
     enlarge = np.sqrt(np.where(ratio <= MISSED, np.maximum(ratio, 1.0), 1.0))
-    H *= np.multiply.outer(enlarge, enlarge)
+    H = H * np.multiply.outer(enlarge, enlarge)
     np.fill_diagonal(H, np.maximum(sampled, column_squares))
     return H

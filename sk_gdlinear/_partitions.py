@@ -22,7 +22,7 @@ LOST = (CommClosedError, CancelledError)
 PERHAPS_LOST = (TimeoutError, OSError)
 
 
-# Answers per worker up to which they are sent one by one: adding them first takes longer.
+# Partitions per worker up to which each is told all it is asked, and answers, by itself: to share takes longer.
 DIRECT = 4
 
 
@@ -80,15 +80,19 @@ class Partitions:
 
     def total(self, question, *told, own=None):
         """Return the sum of the partitions' answers, tuples of arrays; ``own`` holds one more argument for each."""
-        return self._sum(self._tasks(question, told, own))
-
-    def _tasks(self, question, told, own=None):
-        told = self._safely(lambda: self.client.submit(_as_is, told, pure=False))  # one copy for each worker
+        if self._many():
+            told = self._safely(lambda: self.client.submit(_as_is, told, pure=False))  # one copy for each worker
         own = [()] * len(self) if own is None else [(value,) for value in own]
-        return [
-            delayed(_answer)(question, *part, self.dtype, self.mean_weight, told, mine)
-            for (_, part), mine in zip(self.parts, own, strict=True)
-        ]
+        return self._sum(
+            [
+                delayed(_answer)(question, *part, self.dtype, self.mean_weight, told, mine)
+                for (_, part), mine in zip(self.parts, own, strict=True)
+            ]
+        )
+
+    def _many(self):
+        """Whether workers have more partitions than is worth to talk to each of them."""
+        return len(self) > DIRECT * len(self.client.nthreads())
 
     def _sum(self, tasks):
         """Return the sum of what ``tasks`` return."""
@@ -96,7 +100,7 @@ class Partitions:
 
     def _sum_up(self, tasks):
         answers = self.client.compute(tasks)
-        if len(answers) > DIRECT * len(self.client.nthreads()):
+        if self._many():
             answers = self._sums_by_worker(answers)
         return _add(self.client.gather(answers))
 

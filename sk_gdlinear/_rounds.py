@@ -3,8 +3,8 @@ r"""Rounds of descent over partitions of the rows that lie on other machines.
 In a round every partition is asked twice, and what the partitions answer is added:
 
 1. *Local descent* (local SGD; S. Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019): each descends
-   once over its own rows from the common weights :math:`w`; the average of where they arrive, by rows, gives the
-   direction :math:`\delta = \sum_i n_i w_i / n - w`.
+   over its own rows, where they are many over a random part of them, from the common weights :math:`w`; the average of
+   where they arrive, by rows, gives the direction :math:`\delta = \sum_i n_i w_i / n - w`.
 2. *Synchronous products* :math:`H p = \sum_i G_i^\top Z_i`, :math:`G = Z p / n`, of all rows with directions
    :math:`p`: gradients with the targets left out.
 
@@ -16,96 +16,27 @@ With directions made conjugate, :math:`p_i^\top H p_j = 0`, it is one step along
 .. math:: \alpha = -\frac{g^\top p}{p^\top H p}, \qquad w \leftarrow w + \alpha p, \qquad g \leftarrow g + \alpha H p.
 
 On partitions that are alike :math:`\delta` alone nearly is the answer; on any partitions a round gains at least as much
-as one of the method of conjugate gradients, and never raises the objective.  With ``l2`` it is quadratic still, with
-:math:`H + \operatorname{diag}(l_2)`; other losses and penalties are not, and have synchronous full batches only.
+as one of the method of conjugate gradients, and never raises the objective.  Only the first round from predicting the
+mean has one direction, :math:`\delta`: the gradient there comes with its product, at no pass over the rows of its own.
+
+The gradient at the newest weights is then known exactly, and up to 160 columns the second derivatives from samples of
+all partitions, asked for once: what remains to be gained tells, also after the first round, whether there is to be
+another.  With ``l2`` the objective is quadratic still, with :math:`H + \operatorname{diag}(l_2)`; other losses and
+penalties are not, and have synchronous full batches only.
 """
 
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ._conditioning import curvature
-from ._descent import mean_loss
 from ._iterate import Iterate
-from ._objective import Loss, Penalty
-from ._setup import Settings, make_descent
+from ._modes import Modes, enlarged
+from ._questions import Common, begin, descend, look, products, survey
+from ._setup import make_descent
 from ._training import Training
 
 # Directions kept conjugate to each other, as many as 32 rounds make.
 REMEMBERED = 64
-
-
-@dataclass
-class Common:
-    """What every partition is told once: all that is known of the data, and the parameters."""
-
-    knowledge: object
-    settings: Settings
-
-    def descent(self, data, W, b, t=0, edges=None):
-        """Return the descent over a partition from ``W, b``, conditioned by what is known of all rows."""
-        at = Iterate.at(W.copy(), b.copy(), self.settings.average, t)
-        settings = replace(self.settings, step=self.settings.step or 1.0)
-        descent = make_descent(data, self.knowledge, settings, lambda conditioning: at, stream=True)
-        return replace(descent, step=self.settings.step, curvature=edges)
-
-
-class Apart(dict):
-    """Answers by number of the partition, which are not to be added up."""
-
-    def __add__(self, other):
-        """Return the answers of both."""
-        return Apart(self | other)
-
-
-# --- asked of each partition: sums over its rows, so that the answers can be added -----------------------------------
-
-
-def descend(data, own, common, W, b, t, seed):
-    """Descend once over the partition; return rows times the weights and the intercept reached, and the loss."""
-    number, own_edges = own
-    descent = common.descent(data, W, b, t, own_edges)
-    loss = descent.epoch(None if seed is None else np.random.default_rng([seed, number]))
-    return *(data.n_rows * a.astype(np.float64) for a in descent.answer), data.n_rows * loss
-
-
-def look(data, common, W, b):
-    """Return rows times the gradient of the loss by ``W`` and ``b``, and times the loss per target."""
-    descent = common.descent(data, W, b)
-    grad_W, grad_b, loss = _gradient(descent, W, b)
-    if len(b) > 1:  # of the sum over targets, their own shares
-        share = mean_loss(data, descent.conditioning, descent.loss, W, b)
-        loss = loss * share / max(share.sum(), np.finfo(float).tiny)
-    return grad_W, grad_b, np.atleast_1d(loss)
-
-
-def survey(data, number, common, W, b):
-    """Return ``beta`` and ``lambda_1`` of the partition, whose descent must be stable on its own rows, and ``look``."""
-    settings = common.settings
-    conditioning = common.descent(data, W, b).conditioning
-    own = curvature(data, conditioning, settings.fit_intercept, settings.shuffle)
-    return Apart({number: own}), *look(data, common, W, b)
-
-
-def products(data, common, W, b):
-    """Return rows times ``H p`` for the directions in the rows of ``W`` and ``b``."""
-    descent = common.descent(data, W[: data.Y.shape[1]], b[: data.Y.shape[1]])
-    zeros, targets = np.zeros(len(b), data.X.dtype), np.zeros((len(data.Y), len(b)), data.X.dtype)
-    conditioning = descent.conditioning._replace(target_shift=zeros, target_inv_scale=zeros + 1)
-    squares = Loss(zeros, zeros - np.inf, zeros + np.inf)
-    without_targets = replace(descent, data=data._replace(Y=targets), conditioning=conditioning, loss=squares)
-    return _gradient(without_targets, W, b)[:2]
-
-
-def _gradient(descent, W, b):
-    """Return rows times the gradient of the loss at ``W, b``, and times the loss: a full batch, one step of size 1."""
-    n, at = descent.data.n_rows, Iterate.at(W.copy(), b.copy(), average=False)
-    free = Penalty(None, None, False)
-    loss = replace(descent, iterate=at, penalty=free, batch_size=n, step=1.0, schedule="constant").epoch(None)
-    return n * (W - at.W).astype(np.float64), n * (b - at.b).astype(np.float64), n * loss
-
-
-# --- the loop --------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -117,11 +48,19 @@ class ClusterTraining(Training):
 
     partitions: object = None
     common: Common | None = None
-    edges: list | None = None  # of each partition
     objectives: np.ndarray | None = None  # (k,), at the newest weights, in conditioned units; None when not known
-    # (k, d + 1), the intercept last: of the loss in a synchronous step, else of the objective.
+    # (k, d + 1), the intercept last: of the loss in a synchronous step, else of the objective; None when not known.
     grad: np.ndarray | None = None
     directions: list = field(default_factory=list)  # pairs (p, H p)
+
+    def first_objective(self, every):
+        """Objective to begin with; where that is the mean's, what is known of y spares a question."""
+        W, b = self.answer
+        if self.one_batch or W.any() or not np.array_equal(b, self.null_b):
+            return self.objective()[0]
+        rms = self.common.knowledge.targets.spread(self.fit_intercept)[0]
+        self.objectives = self.loss.largest(rms * self.conditioning.target_inv_scale.astype(np.float64))
+        return float(self.objectives.sum())
 
     def objective(self, every=1):
         """Objective of the newest weights, over all rows: in conditioned units, and in the user's."""
@@ -146,23 +85,48 @@ class ClusterTraining(Training):
 
     def epoch(self, rng):
         """Make one synchronous step, or one round; return the objective on the way."""
-        before = self.objective()[0]
         it = self.iterate
         if self.one_batch:
-            step = float(self.steps(self.data.n_rows)[0])
+            before, step = self.objective()[0], float(self.steps(self.data.n_rows)[0])
             self._move(-step * self.grad)
             it.W[...] = self.penalty.proximal(it.W, step)
             self.objectives, it.t = None, it.t + 1
             return before if np.isfinite(it.W).all() else np.inf
-        seed = None if rng is None else int(rng.integers(2**63))
-        own = list(enumerate(self.edges))
-        W, b, loss = self.partitions.total(descend, self.common, *self.answer, it.t, seed, own=own)
-        it.t += -(-max(self.partitions.n_rows) // self.batch_size)
+        W, b, loss = self._descend(None if rng is None else int(rng.integers(2**63)))
         if not (np.isfinite(loss) and np.isfinite(W).all()):
             return np.inf
-        average = np.column_stack([W, b]) / self.data.n_rows
-        self._minimise([average - np.column_stack(self.answer), -self.grad])
-        return loss / self.data.n_rows
+        there = np.column_stack([W, b]) - np.column_stack(self.answer)
+        self._minimise([there] if self.grad is None else [there, -self.grad])
+        return loss
+
+    def _descend(self, seed):
+        """Have all partitions descend; return where they arrive and the loss on the way, on average."""
+        it, n, here = self.iterate, self.data.n_rows, (self.common, *self.answer, self.iterate.t, seed)
+        numbers = range(len(self.partitions))
+        if self.foresees and self.modes is None:
+            moments, *reached, n_updates, edges = self.partitions.total(begin, *here, own=numbers)
+            self.modes = Modes.of(enlarged(moments / n, self.column_squares), self.conditioning.shift.dtype)
+        else:
+            *reached, n_updates, edges = self.partitions.total(descend, *here, own=numbers)
+        it.t += max(n_updates.values())
+        if self.step is None:
+            self.found_step_on(edges)
+        return (a / n for a in reached)
+
+    def found_step_on(self, edges):
+        """Take in ``beta`` and ``lambda_1`` of every partition."""
+        norms, eigenvalues = zip(*(edges[number] for number in range(len(self.partitions))), strict=True)
+        # The mean over partitions is at least the largest eigenvalue of all rows.
+        self.curvature = max(norms), float(np.average(eigenvalues, weights=self.partitions.n_rows))
+
+    def remaining_gain(self):
+        """Return what the objective can still fall by; None where its second derivatives are not known."""
+        before = self.history[-2].conditioned if len(self.history) > 1 else np.inf
+        least = np.finfo(self.conditioning.shift.dtype).eps * self.null_objective
+        if self.modes is None or before - self.history[-1].conditioned <= least:
+            return None  # nor where all that is left is rounding
+        along_b = 0.5 * float(np.square(self.grad[:, -1]).sum()) * self.fit_intercept
+        return float(self.modes.gains(self.grad[:, :-1]).sum()) + along_b
 
     def reduce_variance(self):
         """Do nothing: a round's minimum is exact, and the noise of local descents only makes a direction less good."""
@@ -199,11 +163,14 @@ class ClusterTraining(Training):
     def _minimise(self, new):
         """Go to the minimum over all directions, those of ``new`` included; each target has its own."""
         dtype, n = self.conditioning.shift.dtype, self.data.n_rows
-        stacked = np.concatenate(new).astype(dtype)
-        answer = self.partitions.total(products, self.common, stacked[:, :-1].copy(), stacked[:, -1].copy())
-        for p, Hp in zip(
-            np.split(stacked.astype(np.float64), 2), np.split(np.column_stack(answer) / n, 2), strict=True
-        ):
+        first = self.grad is None
+        asked = [np.column_stack(self.answer), *new] if first else new
+        stacked = np.concatenate(asked).astype(dtype)
+        answer = self.partitions.total(products, self.common, stacked[:, :-1].copy(), stacked[:, -1].copy(), first)
+        new, images = (np.split(a, len(asked)) for a in (stacked.astype(np.float64), np.column_stack(answer) / n))
+        if first:
+            self.grad, new, images = images[0] + self._ridge(self.answer[0]), new[1:], images[1:]
+        for p, Hp in zip(new, images, strict=True):
             Hp = Hp + self._ridge(p[:, :-1])
             size = (p * Hp).sum(axis=1)
             for q, Hq in self.directions:
@@ -237,13 +204,9 @@ def on_cluster(partitions, common, data, place):
         ),
         partitions=partitions,
         common=common,
-        edges=[None] * len(partitions),
     )
-    if settings.step is None:
-        own, *answers = partitions.total(survey, common, *descent.answer, own=range(len(partitions)))
+    if one_batch and settings.step is None:
+        edges, *answers = partitions.total(survey, common, *descent.answer, own=range(len(partitions)))
         descent.learn(*answers)
-        descent.edges = [own[i] for i in range(len(partitions))]
-        norms, eigenvalues = zip(*descent.edges, strict=True)
-        # The mean over partitions is at least the largest eigenvalue of all rows.
-        descent.curvature = max(norms), float(np.average(eigenvalues, weights=partitions.n_rows))
+        descent.found_step_on(edges)
     return descent

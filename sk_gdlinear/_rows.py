@@ -57,6 +57,15 @@ class Data(NamedTuple):
         weight = None if self.weight is None else self.weight[rows]
         return Data(self.X[rows].toarray(), self.Y[rows], weight)
 
+    def some(self, most, rng):
+        """Return these rows, or if there are more than ``most`` about so many, in runs drawn at random."""
+        n_runs, left = divmod(self.n_rows, RUN_ROWS)
+        if self.n_rows <= most:
+            return self
+        runs = np.sort(rng.permutation(n_runs)[: max(1, most // RUN_ROWS)])
+        places = (int(rng.integers(left + 1)) + RUN_ROWS * runs[:, None] + np.arange(RUN_ROWS)).ravel()
+        return self._replace(index=places if self.index is None else self.index[places])
+
     def sample(self, most):
         """Return at most so many of the row numbers, evenly spaced."""
         places = evenly_spaced(self.n_rows, most)

@@ -137,7 +137,7 @@ class Training(Descent):
             watcher.begin_epoch()
         if self.reducible and len(self.history) == 1:
             self.reduce_variance()
-        if self.modes is not None:
+        if self.reduction.anchor is not None and self.modes is not None:
             self.choose_preconditioner(CLEAR * (WANTED if tol is None else tol) * self.null_objective)
         on_the_way = self.epoch(rng)
         losses = self.losses(every)

@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import with_callbacks
 from ._partitions import Partitions, by_partition, header, squared_errors
+from ._questions import Common
 from ._regressor import GDLinearRegressor
-from ._rounds import Common, on_cluster
+from ._rounds import on_cluster
 from ._rows import Data
 from ._setup import start_at
 from ._validation import check_start, make_generator
@@ -29,19 +30,21 @@ class DaskGDLinearRegressor(GDLinearRegressor):
     The objective, the parameters and the fitted attributes, which are NumPy's, are those of ``GDLinearRegressor``.
     Exact statistics of all rows are added up first. An epoch is then
 
-    - with mini-batches, a *round* of local SGD [1]_: every partition descends over its own rows from the common
-      weights; the new weights minimise the objective, exactly, over the average of where they arrive, the gradient
-      and all such directions before. Partitions may differ as they like, sorted by the target or one category in
-      each: that takes a few rounds more. ``average`` is for the local descents. This is for the loss
+    - with mini-batches, a *round* of local SGD [1]_: every partition descends over its own rows, or over 6000 random
+      batches of them where they are more, from the common weights; the new weights minimise the objective over all
+      rows, exactly, over the average of where they arrive, the gradient and all such directions before. Where
+      partitions are alike one round is often enough. They may differ as they like, sorted by the target or one
+      category in each: that takes a few rounds more. ``average`` is for the local descents. This is for the loss
       "squared_error" with penalty None or "l2".
     - with ``batch_size=None``, one step along the exact gradient :math:`\nabla W = \sum_{\text{partitions}} G^\top X`:
       with a given ``learning_rate`` the same, up to rounding, as ``GDLinearRegressor`` on all rows. This is for every
       penalty and for all losses but "quantile".
 
     In an epoch a worker is sent and returns a few times the coefficients, O(n_features * n_targets) bytes, whatever
-    the number of rows. These are read or computed anew twice an epoch unless they are persisted: call ``persist`` on
-    what fits into the cluster's memory. A lost worker is made good by Dask, and the answer stays the same, whichever
-    worker does what; with a lost scheduler ``fit`` raises.
+    the number of rows; up to 160 columns once also second moments of a sample, O(n_features**2) bytes, which tell
+    when to stop. Rows are read or computed anew once for the statistics and twice a round unless they are persisted:
+    call ``persist`` on what fits into the cluster's memory. A lost worker is made good by Dask, and the answer stays
+    the same, whichever worker does what; with a lost scheduler ``fit`` raises.
 
     Parameters
     ----------

@@ -134,6 +134,35 @@ def test_few_rounds_reach_least_squares_whatever_the_partitions(rng, seed, data,
     assert np.all(np.diff(model.loss_curve_) <= 1e-12 * model.loss_curve_[0])  # no round raises the objective
 
 
+def test_one_round_suffices_where_partitions_are_alike(rng, seed):
+    X, y = make_rows(rng, 90_000)
+    model = DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X, y, chunks=(30_000,) * 3))
+    assert (model.n_iter_, model.stop_reason_) == (1, "converged")
+    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-4
+
+
+def test_nearly_collinear_columns_are_not_taken_for_converged(rng, seed):
+    X, y = make_rows(rng, 60_000)
+    X[:, 1] = X[:, 0] + 1e-5 * rng.normal(size=len(X))
+    y = 1e5 * (X[:, 1] - X[:, 0]) + rng.normal(size=len(X))
+    model = DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X, y, chunks=(20_000,) * 3))
+    assert model.stop_reason_ == "converged"
+    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-4
+
+
+def test_long_partitions_are_descended_over_in_part(rng, seed):
+    """Of single rows, as many as the longest local descent takes; sums are those of all rows."""
+    X, y = make_rows(rng, 36_000)
+    order = np.argsort(y)
+    X, y = X[order], y[order]
+    weight = rng.integers(0, 3, size=len(X)).astype(float)
+    settings = dict(random_state=seed, batch_size=1, max_iter=10, tol=None)
+    model = DaskGDLinearRegressor(**settings).fit(*partitioned(X, y, weight, chunks=(12_000,) * 3))
+    assert model.t_ < 10 * 7_000
+    expected = np.linalg.lstsq(np.sqrt(weight)[:, None] * np.column_stack([X, np.ones(len(X))]), np.sqrt(weight) * y)[0]
+    assert_allclose(model.coef_, expected[:-1], rtol=1e-3)
+
+
 def test_a_quadratic_penalty_is_that_of_ridge(rng, seed):
     X, y = make_rows(rng, k=2)
     model = DaskGDLinearRegressor(random_state=seed, penalty="l2", alpha=0.5, max_iter=10, tol=None)

@@ -27,7 +27,7 @@ def make_block(block_info, fatal=None):
             seen = os.path.getsize(calls)
         with open(calls, "ab") as file:
             file.write(b"x")
-        if seen == 4:  # stock, survey and one round's two questions are answered: in the second round
+        if seen == 4:  # stock, the first round's two questions and a descent are answered: in the second round
             os.kill(os.getpid(), signal.SIGKILL)
     rng = np.random.default_rng(number)
     X = rng.normal(size=(ROWS, COLUMNS)) * np.geomspace(0.1, 100, COLUMNS)

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from datasets import gaussian
 from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._conditioning import EIGENVALUE_ROWS, Conditioning
-from sk_gdlinear._modes import Modes, Preconditioner, second_moments
+from sk_gdlinear._modes import Modes, Preconditioner, enlarged
 from sk_gdlinear._rows import Data
 from sk_gdlinear._schedules import automatic_step
 
@@ -43,7 +43,7 @@ def excess(model, X, y):
 def test_second_moments_know_what_a_sample_misses(rng):
     A = rng.normal(size=(300, 4))
     own = np.square(A).mean(axis=0)
-    H = second_moments(A, np.array([0.0, own[1], 70.0, 3.0 * own[3]]))
+    H = enlarged(A.T @ A / 300, np.array([0.0, own[1], 70.0, 3.0 * own[3]]))
     root = np.sqrt([1.0, 1.0, 1.0, 3.0])
     expected = A.T @ A / 300 * np.multiply.outer(root, root)
     expected[2, 2] = 70.0  # missed: nothing is known of what it has in common with others

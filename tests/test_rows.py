@@ -67,3 +67,22 @@ def test_batches_of_periodic_data_are_mixed(period):
     phase = np.cos(2 * np.pi * order / period)
     means = phase[: len(order) // 32 * 32].reshape(-1, 32).mean(axis=1)
     np.testing.assert_allclose(means.std(), phase.std() / np.sqrt(32), rtol=0.15)
+
+
+@pytest.mark.parametrize("index", [None, np.flatnonzero(np.arange(100_000) % 3 == 0)])
+def test_some_rows_are_distinct_and_drawn_anew_from_all_over(index):
+    data, rng = Data(np.zeros((100_000, 1)), np.zeros((100_000, 1)), None, index), np.random.default_rng(0)
+    allowed = np.arange(100_000) if index is None else index
+    drawn = np.zeros(100_000)
+    for _ in range(200):
+        rows = data.some(5_000, rng).index
+        assert len(np.unique(rows)) == len(rows) == 5_000 // RUN_ROWS * RUN_ROWS
+        drawn[rows] += 1
+    assert drawn.sum() == drawn[allowed].sum()
+    tenths = [part.mean() for part in np.array_split(drawn[allowed], 10)]
+    np.testing.assert_allclose(tenths, 200 * 5_000 / len(allowed), rtol=0.05)
+
+
+def test_of_few_rows_some_are_all():
+    data = Data(np.zeros((100, 1)), np.zeros((100, 1)))
+    assert data.some(100, np.random.default_rng(0)) is data
