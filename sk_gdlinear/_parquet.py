@@ -16,6 +16,13 @@ from sklearn.utils import check_scalar
 READERS = 3
 READ_BYTES = 1 << 16
 
+# Runs that a stretch decodes at once, which costs less than one by one, as long as they have no more rows than that.
+DECODED_RUNS = 4
+DECODED_ROWS = 1 << 14
+
+# Rows of a chunk that its columns are written into one after the other: they stay in cache.
+WRITTEN_ROWS = 1 << 12
+
 
 class ParquetBatches:
     """Chunks ``(X, y)`` or ``(X, y, sample_weight)`` of Parquet files larger than memory, for ``fit_batches``.
@@ -65,8 +72,8 @@ class ParquetBatches:
     Notes
     -----
     Memory is that of two chunks and, for each stretch and column, a few pages (1 MB by default) of the row group being
-    read, whatever the size of the files. Sorted files mix well when they hold many row groups: write them with
-    100,000 rows each or fewer (``row_group_size`` of ``pyarrow.parquet.write_table``).
+    read, of which four runs are decoded at once, whatever the size of the files. Sorted files mix well when they hold
+    many row groups: write them with 100,000 rows each or fewer (``row_group_size`` of ``pyarrow.parquet.write_table``).
 
     Examples
     --------
@@ -159,7 +166,9 @@ class _Place:
     def __init__(self, groups, columns, others, n_chunks):
         self.columns, self.others, self.n_chunks = columns, others, n_chunks
         self.total = sum(group.row_groups[0].num_rows for group in groups)
-        self.batches, self.rest = _record_batches(groups, columns + others, ceil(self.total / n_chunks)), None
+        run = ceil(self.total / n_chunks)
+        self.batches = _record_batches(groups, columns + others, max(run, min(DECODED_RUNS * run, DECODED_ROWS)))
+        self.held, self.position, self.end = [], 0, 0  # the newest record batch by column, and its rows still to come
 
     def n_rows(self, number):
         """Return the rows of the run for chunk ``number``."""
@@ -167,15 +176,22 @@ class _Place:
 
     def read(self, X, others):
         """Write the next run into the arrays."""
-        start = 0
+        start, d = 0, len(self.columns)
         while start < len(X):
-            if self.rest is None or self.rest.num_rows == 0:
-                self.rest = next(self.batches)
-            run, self.rest = self.rest.slice(0, len(X) - start), self.rest.slice(len(X) - start)
-            for names, array in ((self.columns, X), (self.others, others)):
-                # Stacked first: one transposed copy beats writing columns with gaps.
-                array[start : start + run.num_rows] = np.stack([_numbers(run.column(name)) for name in names]).T
-            start += run.num_rows
+            if self.position == self.end:
+                self._decode()
+            n = min(len(X) - start, self.end - self.position, WRITTEN_ROWS)
+            for array, columns in ((X, self.held[:d]), (others, self.held[d:])):
+                for j, column in enumerate(columns):
+                    array[start : start + n, j] = column[self.position : self.position + n]
+            start, self.position = start + n, self.position + n
+
+    def _decode(self):
+        """Go on to the next record batch, which may take the memory of the last."""
+        self.held = []
+        batch = next(self.batches)
+        self.held = [_numbers(batch.column(name)) for name in self.columns + self.others]
+        self.position, self.end = 0, batch.num_rows
 
 
 def _record_batches(groups, names, rows):
