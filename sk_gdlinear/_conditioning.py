@@ -165,7 +165,7 @@ class Conditioning(NamedTuple):
         """Coefficients (k, d) in the dtype of ``W`` and intercept (k,) in float64, in the units of the data."""
         unit = 1.0 / self.target_inv_scale.astype(np.float64, copy=False)
         scale = unit[:, None] * self.inv_scale.astype(np.float64, copy=False)
-        coef = (W * scale).astype(W.dtype, copy=False)
+        coef = np.multiply(W, scale, out=scale).astype(W.dtype, copy=False)
         # From the rounded coefficients, so that the intercept makes good what their rounding shifts.
         shift = self.shift.astype(np.float64, copy=False)
         return coef, b * unit + self.target_shift - coef.astype(np.float64, copy=False) @ shift

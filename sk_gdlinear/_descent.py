@@ -270,14 +270,24 @@ class Descent:
 
     def _run(self, data, order, reduction, steps, mixing, batch_size):
         it, kernel = self.iterate, kernel_for(data.X)
+        X = self.rows if data is self.data else data.X
         run = run_epoch if kernel is None else kernel.run_epoch
         ceiling = GUARD * self.null_objective if self.step is None else np.inf
         through = () if self.preconditioner is None else (self.preconditioner.matrix,)
         with np.errstate(over="ignore", invalid="ignore"):  # the caller sees it
             return run(
-                data.X, data.Y, order, data.weight, *self.conditioning, *self.loss, *self.penalty, *reduction,
+                X, data.Y, order, data.weight, *self.conditioning, *self.loss, *self.penalty, *reduction,
                 it.W, it.b, it.mean_W, it.mean_b, steps, mixing, batch_size, ceiling, self.fit_intercept, *through,
             )  # fmt: skip
+
+    @cached_property
+    def rows(self):
+        """The rows as their engine takes them."""
+        kernel, data = kernel_for(self.data.X), self.data
+        if kernel is None or not issparse(data.X):
+            return data.X
+        order = np.arange(data.n_rows) if data.index is None else data.index
+        return kernel.ConditionedRows(data.X, order, self.conditioning.shift, self.conditioning.inv_scale)
 
     def reduce_variance(self):
         """Anchor every row where the reported weights stand, and go on from there: see ``_reduction``."""
@@ -285,9 +295,11 @@ class Descent:
         if not it.lagging:
             it.W[...], it.b[...] = self.answer
         self.reduction = Reduction.over(self.data)
+        # Sparse rows touch far more memory than they hold: there as few as the descent takes stay in cache.
+        batch_size = min(self.batch_size, OBJECTIVE_ROWS) if issparse(self.data.X) else OBJECTIVE_ROWS
         for rows in self.data.segments():
-            still = np.zeros(-(-len(rows) // OBJECTIVE_ROWS))  # updates of step 0, which leave the weights alone
-            self.visit(rows, still, still, OBJECTIVE_ROWS)
+            still = np.zeros(-(-len(rows) // batch_size))  # updates of step 0, which leave the weights alone
+            self.visit(rows, still, still, batch_size)
         self.reduction.renew(self.data.n_rows)
         if self.column_squares is not None:
             self.modes = Modes.of_sample(self.data, self.conditioning, self.fit_intercept, self.column_squares)

@@ -39,5 +39,6 @@ class Reduction(NamedTuple):
         """Take in the changes of an epoch over ``n_rows`` rows."""
         if self.anchor is not None:
             for drift, change in ((self.drift_W, self.change_W), (self.drift_b, self.change_b)):
-                drift += change / n_rows
+                change /= n_rows
+                drift += change
                 change[...] = 0.0

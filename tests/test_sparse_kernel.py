@@ -16,6 +16,8 @@ from test_kernel import LOSSES, lopsided, terms
 
 needs_kernel = pytest.mark.skipif(sparse_kernel is None, reason="the compiled kernel was not built")
 
+KERNELS = [pytest.param(name, marks=needs_kernel) for name in ("kernel", "kernel that remembers")]
+
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}
 
 
@@ -105,7 +107,7 @@ def test_a_whole_epoch_equals_that_on_dense_rows(rng, batch_size, k, ceiling, fi
     assert_same_state(state, dense, tolerance)
 
 
-@pytest.mark.parametrize("engine", ["array engine", pytest.param("kernel", marks=needs_kernel)])
+@pytest.mark.parametrize("engine", ["array engine", *KERNELS])
 @pytest.mark.parametrize("average", [True, False], ids=["average", "plain"])
 @pytest.mark.parametrize("reduced", [False, True], ids=["", "reduced"])
 @pytest.mark.parametrize("penalised", [None, "free", "positive"])
@@ -114,7 +116,10 @@ def test_a_whole_epoch_equals_that_on_dense_rows(rng, batch_size, k, ceiling, fi
 def test_losses_penalties_and_variance_reduction_equal_those_on_dense_rows(
     rng, k, batch_size, ceiling, loss, penalised, reduced, average, dtype, engine
 ):
-    """Over three epochs, so that the anchors of the rows, and the mean gradient they make, come into play."""
+    """Over three epochs, so that the anchors of the rows, and the mean gradient they make, come into play.
+
+    The kernel knows more of the rows at the second visit, if it is handed them in a form that remembers.
+    """
     X, Y, order, weight, conditioning = problem(rng, dtype, k, weighted=True)
     penalty = lopsided(rng, k, 9, dtype, penalised == "positive") if penalised else Penalty(None, None, False)
     batches = -(-101 // batch_size)
@@ -122,10 +127,13 @@ def test_losses_penalties_and_variance_reduction_equal_those_on_dense_rows(
     args = np.full(batches, 0.02), 4 / (np.arange(1.0, batches + 1) + 3), batch_size, ceiling, fit_intercept
     begin = start(rng, k, dtype, average)
     results = []
-    tested = sparse_kernel.run_epoch if engine == "kernel" else _descent.run_epoch
-    for run, A in ((tested, X), (_descent.run_epoch, X.toarray())):
+    tested = _descent.run_epoch if engine == "array engine" else sparse_kernel.run_epoch
+    rows = X
+    if engine == "kernel that remembers":
+        rows = sparse_kernel.ConditionedRows(X, order, conditioning.shift, conditioning.inv_scale)
+    for run, A in ((tested, rows), (_descent.run_epoch, X.toarray())):
         state = copies(begin)
-        reduction = Reduction.over(Data(A, Y)) if reduced else Reduction()
+        reduction = Reduction.over(Data(X, Y)) if reduced else Reduction()
         with_terms = terms(k, 9, dtype, LOSSES[loss], penalty, reduction)
         totals = []
         for _ in range(3):
@@ -134,6 +142,31 @@ def test_losses_penalties_and_variance_reduction_equal_those_on_dense_rows(
         results.append([np.array(totals), *state, *reduction])
     # Safe steps of single rows and of a ceiling of 0 enlarge rounding.
     assert_same_state(*results, TOLERANCE[dtype] * (1e3 if ceiling < np.inf else 10))
+
+
+@needs_kernel
+@pytest.mark.parametrize("large_offset", [True, False], ids=["large offset", "no large offset"])
+@pytest.mark.parametrize(("first_step", "power"), [(0.02, 0.0), (0.02, 1.0), (0.0, 0.0)], ids=["equal", "fall", "none"])
+def test_variance_reduction_of_remembered_rows_equals_that_of_dense_ones(rng, first_step, power, large_offset, dtype):
+    """Equal steps spare the kernel a sum; the last batch is short, with a step of its own; weights may rest."""
+    X, Y, order, weight, conditioning = problem(rng, dtype, weighted=True)
+    if not large_offset:
+        X = csr_array(X.toarray() * (np.arange(9) > 0))
+        conditioning = conditioning._replace(shift=conditioning.shift * (np.arange(9) > 0).astype(dtype))
+    rows = sparse_kernel.ConditionedRows(X, order, conditioning.shift, conditioning.inv_scale)
+    begin = start(rng, 1, dtype, True)
+    results = []
+    for run, A in ((sparse_kernel.run_epoch, rows), (_descent.run_epoch, X.toarray())):
+        state, reduction = copies(begin), Reduction.over(Data(X, Y))
+        for epoch in range(4):
+            # The first visit is to learn what the rows' gradients are.
+            steps = np.zeros(15) if epoch == 0 else first_step / np.arange(1.0, 16.0) ** power
+            steps[-1] *= 0.3
+            args = steps, 4 / (np.arange(1.0, 16.0) + 3), 7, np.inf, True
+            run(A, Y, order, weight, *conditioning, *terms(1, 9, dtype, reduction=reduction), *state, *args)
+            reduction.renew(101)
+        results.append([*state, *reduction])
+    assert_same_state(*results, TOLERANCE[dtype])
 
 
 @needs_kernel
