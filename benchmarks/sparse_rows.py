@@ -1,7 +1,8 @@
 """Sparse rows beside SGDRegressor on the same CSR matrix: time per epoch, and time to its training R².
 
 ``python benchmarks/sparse_rows.py`` prints two markdown tables; ``--quick`` takes small matrices. Every matrix has 50
-entries a row in random columns; the last column of the first table says what ten times as many columns cost.
+entries a row in random columns; the last column of the first table says what ten times as many columns cost. All of it
+runs in one thread, so that ``--cpu`` counts processor time, where other work takes turns on the machine.
 """
 
 import os
@@ -10,6 +11,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
+import time
 import warnings
 
 import numpy as np
@@ -31,22 +33,22 @@ def ours(batch_size, max_iter):
     return GDLinearRegressor(batch_size=batch_size, max_iter=max_iter, tol=None, random_state=0)
 
 
-def time_epochs(X, y, n_runs):
+def time_epochs(X, y, n_runs, clock):
     """Return for every batch size ms of the first epoch, of a later one, and of the peer's, from paired runs."""
     calls = {"peer": lambda: SGDRegressor(random_state=0).partial_fit(X, y)}
     for batch_size in BATCH_SIZES:
         calls[batch_size, "stream"] = lambda m=batch_size: GDLinearRegressor(batch_size=m).partial_fit(X, y)
         for epochs in (2, 2 + EPOCHS):
             calls[batch_size, epochs] = lambda m=batch_size, e=epochs: ours(m, e).fit(X, y)
-    times = interleaved(calls, n_runs)
+    times = interleaved(calls, n_runs, clock)
     return times["peer"], {m: ((times[m, 2 + EPOCHS] - times[m, 2]) / EPOCHS, times[m, "stream"]) for m in BATCH_SIZES}
 
 
-def epoch_rows(problems, n_runs):
+def epoch_rows(problems, n_runs, clock):
     """Rows of the first table."""
     rows, narrow = [], {}
     for (n, d), (X, y) in problems.items():
-        peer, measured = time_epochs(X, y, n_runs)
+        peer, measured = time_epochs(X, y, n_runs, clock)
         for m, (epoch, stream) in measured.items():
             rows.append(
                 {
@@ -64,25 +66,25 @@ def epoch_rows(problems, n_runs):
     return rows
 
 
-def shortest_fit(X, y, target):
+def shortest_fit(X, y, target, clock):
     """Milliseconds and epochs of our shortest fit whose training R² is at least `target`."""
     for epochs in range(1, MOST_EPOCHS + 1):
         model = ours("auto", epochs)
-        elapsed = milliseconds(lambda model=model: model.fit(X, y))
+        elapsed = milliseconds(lambda model=model: model.fit(X, y), clock)
         if model.score(X, y) >= target:
             return elapsed, epochs
     return None, None
 
 
-def accuracy_rows(problems):
+def accuracy_rows(problems, clock):
     """Rows of the second table."""
     rows = []
     for (n, d), (X, y) in problems.items():
         peer, default = SGDRegressor(random_state=0), GDLinearRegressor(random_state=0)
-        peer_ms = milliseconds(lambda peer=peer, X=X, y=y: peer.fit(X, y))
+        peer_ms = milliseconds(lambda peer=peer, X=X, y=y: peer.fit(X, y), clock)
         target = peer.score(X, y)
-        shortest, epochs = shortest_fit(X, y, target)
-        default_ms = milliseconds(lambda model=default, X=X, y=y: model.fit(X, y))
+        shortest, epochs = shortest_fit(X, y, target, clock)
+        default_ms = milliseconds(lambda model=default, X=X, y=y: model.fit(X, y), clock)
         rows.append(
             {
                 "rows × columns": f"{n:,} × {d:,}",
@@ -106,6 +108,7 @@ def parse_args():
     parser.add_argument("--quick", action="store_true", help="small matrices, few runs")
     parser.add_argument("--runs", type=int, help="paired runs per row (default 5, quick 3)")
     parser.add_argument("--only", choices=["epochs", "accuracy"], help="one table alone")
+    parser.add_argument("--cpu", action="store_true", help="processor time in place of time on the wall")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     return parser.parse_args()
 
@@ -113,14 +116,15 @@ def parse_args():
 def main():
     """Print the tables."""
     args = parse_args()
+    clock = time.process_time if args.cpu else time.perf_counter
     warnings.simplefilter("ignore")  # peers that do not converge say so at every fit
     problems = {shape: sparse_rows(*shape) for shape in (QUICK_SHAPES if args.quick else SHAPES)}
     parts = {
         "epochs": (
             "Milliseconds per epoch (median; ratio = SGDRegressor / ours, pair by pair)",
-            lambda: epoch_rows(problems, args.runs or (3 if args.quick else 5)),
+            lambda: epoch_rows(problems, args.runs or (3 if args.quick else 5), clock),
         ),
-        "accuracy": ("Milliseconds to SGDRegressor's training R²", lambda: accuracy_rows(problems)),
+        "accuracy": ("Milliseconds to SGDRegressor's training R²", lambda: accuracy_rows(problems, clock)),
     }
     print(heading("Sparse rows"))
     results = {}
