@@ -72,9 +72,11 @@ class Loss(NamedTuple):
     def largest(self, size):
         """Return the largest mean loss that errors of a root mean square ``size`` can have.
 
-        That is when all are equal: the loss is concave in the square of the error, on either side.
+        That is when all are equal: the loss is concave in the square of the error, on either side.  It is infinite
+        where it has no number.
         """
-        return np.maximum(self.value(size), self.value(-size))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.fmax(self.value(size), self.value(-size))  # of infinite terms the one side may have no value
 
 
 def squared_error(width):
@@ -93,6 +95,7 @@ def quantile(width, quantile):
     The derivative is that of the loss averaged over a uniform distribution of that half-width: M. Fernandes, E. Guerre
     and E. Horta, "Smoothing Quantile Regressions", Journal of Business & Economic Statistics 39, 2021.
     """
+    width = np.maximum(width, np.finfo(np.float64).tiny)  # of a narrower one the slope has no number
     return 0.5 / width, Loss(*(2.0 * width * value for value in (0.5 - quantile, -quantile, 1.0 - quantile)))
 
 
@@ -108,7 +111,11 @@ LOSSES = {
 
 def smoothing_width(loss, error_size, target_size):
     """Return the half-width over which to smooth a kink: less where errors on one side of it are rare."""
-    rarity = np.sqrt(-loss.low / loss.high) / (1.0 - loss.low / loss.high)  # of a quantile q: sqrt(q (1 - q))
+    high = np.asarray(loss.high, dtype=np.float64)
+    odds = np.divide(
+        -loss.low, high, out=np.ones_like(high), where=high > 0.0
+    )  # 1 where the loss is too narrow to tell
+    rarity = np.sqrt(odds) / (1.0 + odds)  # of a quantile q: sqrt(q (1 - q))
     return np.maximum(SMOOTHING * rarity * error_size, LEAST_SMOOTHING * target_size)
 
 

@@ -88,6 +88,30 @@ def test_targets_whose_squares_have_no_number_are_fitted_without_warnings(params
     assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_)
 
 
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("fit", {}),
+        ("fit", {"precondition": False}),
+        ("fit", {"early_stopping": True}),
+        ("partial_fit", {}),
+        ("partial_fit", {"precondition": False}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(1e281, "f8"), (1e-306, "f8"), (1e-310, "f8"), (5e-324, "f8"), (1e-44, "f4")]
+)
+def test_quantiles_of_targets_whose_squares_or_inverses_have_no_number(rng, size, dtype, fit_intercept, params, method):
+    """The loss of large errors has no number, and neither has the slope of a kink as narrow as small ones."""
+    X, y = rng.normal(size=(40, 2)), (size * rng.normal(size=40)).astype(dtype)
+    model = GDLinearRegressor("quantile", fit_intercept=fit_intercept, random_state=0, tol=None, max_iter=20, **params)
+    prediction = getattr(model, method)(X.astype(dtype), y).predict(X.astype(dtype))
+    assert np.isfinite(model.coef_).all() and not np.isnan(model.loss_curve_).any()
+    assert np.abs(prediction).max() <= 2.0 * np.abs(y).max() + 1e-305  # about the narrowest kink
+
+
 def test_failed_fit_leaves_the_user_s_random_state_where_it_was():
     X, y = np.arange(20.0).reshape(10, 2), np.arange(10.0)
     random_state = np.random.RandomState(3)
