@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from datasets import gaussian
 from sk_gdlinear import GDLinearRegressor
-from sk_gdlinear._conditioning import EIGENVALUE_ROWS, Conditioning
+from sk_gdlinear._conditioning import EIGENVALUE_ROWS, GRAM_COLUMNS, Conditioning
 from sk_gdlinear._modes import Modes, Preconditioner, enlarged
 from sk_gdlinear._rows import Data
 from sk_gdlinear._schedules import automatic_step
@@ -50,6 +50,17 @@ def test_second_moments_know_what_a_sample_misses(rng):
     assert_allclose(H, expected, rtol=1e-12)
 
 
+def test_columns_that_the_sample_misses_are_known(rng):
+    """One row in a thousand of 30,000 is set, none of which is among those looked at; another column is always zero."""
+    X = np.zeros((30_000, 3))
+    X[:, 0] = rng.normal(size=30_000)
+    sampled = Data(X, X).sample(EIGENVALUE_ROWS)
+    X[np.setdiff1d(np.arange(30_000), sampled)[::1000], 1] = 5.0
+    _, modes = modes_of(X)
+    assert (X[sampled, 1] == 0.0).all()
+    assert_allclose(modes.curvatures[:2], [0.0, np.mean(X[:, 1] ** 2)], rtol=1e-12)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_curvatures_are_the_eigenvalues_of_the_weighted_second_moments(rng, weighted):
     X, weight = centred(rng, 200, 4), rng.uniform(0.1, 3.0, 200) if weighted else None
@@ -72,8 +83,9 @@ def test_sparse_rows_have_the_modes_of_dense_ones(rng):
     assert_allclose(sparse.norms, dense.norms, rtol=1e-10)
 
 
-def test_no_modes_of_many_columns(rng):
-    assert modes_of(rng.normal(size=(5, 200)))[1] is None
+def test_no_modes_of_many_columns():
+    assert modes_of(np.ones((3, GRAM_COLUMNS - 1)))[1] is not None
+    assert modes_of(np.ones((3, GRAM_COLUMNS)))[1] is None
 
 
 # --- gains -----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from sk_gdlinear._objective import (
     intercept_gradient,
     output_gradient,
     quantile,
+    smoothing_width,
     squared_error,
 )
 
@@ -114,6 +115,54 @@ def test_second_derivative_is_one_at_most_and_the_loss_concave_in_the_square(los
     sample = np.random.default_rng(0).normal(size=(200, 20)) * np.geomspace(0.05, 2, 200)[:, None]
     rms = np.sqrt((sample**2).mean(axis=1))
     assert (loss.value(sample).mean(axis=1) <= loss.largest(rms) * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("loss", [huber(None, 1.3)[1], quantile(0.5, 0.8)[1], quantile(0.5, 0.2)[1]], ids=str)
+def test_largest_loss_is_that_of_the_dearer_side(loss):
+    e = np.array([0.1, 2.0])
+    np.testing.assert_array_equal(loss.largest(e), [max(loss.value(x), loss.value(-x)) for x in e])
+
+
+def test_largest_loss_without_a_number_is_infinite():
+    for q in (0.2, 0.5, 0.8):
+        assert quantile(1e200, q)[1].largest(np.array([1e200])) == np.inf
+    assert SQUARED.largest(np.array([1e200])) == np.inf
+
+
+def test_loss_in_a_unit_without_a_number_in_float32_is_free():
+    scaled = huber(None, 1.0)[1].scaled(np.array([1e300]), np.float32)
+    assert (scaled.low, scaled.high, scaled.low.dtype) == (-np.inf, np.inf, np.float32)
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.8])
+def test_smoothing_is_a_quarter_of_the_errors_times_the_spread_of_a_coin_and_no_less_than_a_part_of_the_targets(q):
+    loss = quantile(0.3, q)[1].scaled(np.array([1.0, 5.0]), np.float64)
+    width = smoothing_width(loss, np.array([8.0, 0.0]), np.array([1.0, 50.0]))
+    np.testing.assert_allclose(width, [2.0 * np.sqrt(q * (1.0 - q)), 50e-5], rtol=1e-12)
+
+
+def test_smoothing_of_a_kink_too_narrow_for_float32_is_that_of_the_median():
+    loss = quantile(1e-60, 0.9)[1].scaled(np.ones(1), np.float32)
+    assert (loss.low, loss.high) == (0.0, 0.0)
+    assert smoothing_width(loss, 8.0, 1.0) == 0.25 * 0.5 * 8.0
+
+
+def test_only_the_squared_error_says_that_it_is_one():
+    assert SQUARED.is_squared_error and SQUARED.scaled(np.ones(2), np.float32).is_squared_error
+    for loss in (LOSSES["huber"], LOSSES["quantile"]):
+        assert not loss.is_squared_error and not loss.scaled(np.ones(2), np.float32).is_squared_error
+
+
+def test_penalty_of_float32_weights_is_summed_in_float64():
+    W = np.full((2, 3), 1e25, dtype=np.float32)
+    ones = np.ones((2, 3), dtype=np.float32)
+    np.testing.assert_allclose(Penalty(ones, ones, False).value(W), 1.5e50, rtol=1e-6)
+
+
+def test_no_penalty_costs_nothing_and_moves_nothing():
+    W = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(Penalty(None, None, False).value(W), [0.0, 0.0])
+    assert Penalty(None, None, False).proximal(W, 0.1) is W
 
 
 @pytest.mark.parametrize("positive", [False, True])
