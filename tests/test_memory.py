@@ -28,8 +28,8 @@ print(model.n_iter_, np.isfinite(model.predict(X)).all())
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on data memory is Linux's")
 def test_memmap_larger_than_the_memory_allowed_trains_to_completion(tmp_path):
-    rows = 600_000
-    X = np.memmap(tmp_path / "X", dtype=np.float64, mode="w+", shape=(rows, 20))  # 96 MB
+    rows = 300_000
+    X = np.memmap(tmp_path / "X", dtype=np.float64, mode="w+", shape=(rows, 20))  # 48 MB
     X[:] = np.resize(np.random.default_rng(0).normal(size=997), (rows, 1)) + np.arange(20.0)
     X.flush()
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "X"), str(rows)]

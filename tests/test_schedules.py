@@ -12,6 +12,10 @@ def test_schedules_follow_their_formulas():
     np.testing.assert_allclose(SCHEDULES["invscaling"](t, 0.3, 0.5), [0.3 / i**0.5 for i in range(1, 6)], rtol=1e-15)
 
 
+def test_whole_powers_of_update_numbers_do_not_overflow():
+    np.testing.assert_allclose(SCHEDULES["invscaling"](np.array([10, 100]), 1.0, 30), [1e-30, 1e-60], rtol=1e-14)
+
+
 def test_averaging_weights_build_the_polynomial_decay_average():
     # The recursion must give each of T iterates a share proportional to t (t + 1) (t + 2), for a decay of 3.
     iterates = np.random.default_rng(0).normal(size=20)

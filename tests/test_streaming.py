@@ -234,27 +234,29 @@ def test_cold_fit_forgets(rng, seed):
 
 GO_ON = """
 import pickle, sys
-model, chunks = pickle.load(sys.stdin.buffer)
-for X, y in chunks:
-    model.partial_fit(X, y)
-sys.stdout.buffer.write(pickle.dumps(model))
+models, chunks = pickle.load(sys.stdin.buffer)
+for model in models:
+    for X, y in chunks:
+        model.partial_fit(X, y)
+sys.stdout.buffer.write(pickle.dumps(models))
 """
 
 
-@pytest.mark.parametrize("params", [{}, PLAIN, {"schedule": "invscaling"}], ids=str)
-def test_another_process_goes_on_with_the_same_bits(rng, seed, params):
+def test_another_process_goes_on_with_the_same_bits(rng, seed):
     X, y = make_rows(rng, 300)
     chunks = [(X[start : start + 50], y[start : start + 50]) for start in range(0, 300, 50)]
-    model, moved = (GDLinearRegressor(random_state=seed, **params) for _ in range(2))
-    for chunk in chunks[:3]:
-        model.partial_fit(*chunk)
-        moved.partial_fit(*chunk)
+    settings = ({}, PLAIN, {"schedule": "invscaling"})
+    here, moved = ([GDLinearRegressor(random_state=seed, **params) for params in settings] for _ in range(2))
+    for model in here + moved:
+        for chunk in chunks[:3]:
+            model.partial_fit(*chunk)
     sent = pickle.dumps((moved, chunks[3:]))
     moved = pickle.loads(
         subprocess.run([sys.executable, "-c", GO_ON], input=sent, capture_output=True, check=True).stdout
     )
-    for chunk in chunks[3:]:
-        model.partial_fit(*chunk)
-    assert_same_bits(moved, model)
-    assert moved.loss_curve_ == model.loss_curve_
-    assert_same_bits(moved.partial_fit(X, y), model.partial_fit(X, y))  # the next row order too
+    for model, other in zip(here, moved, strict=True):
+        for chunk in chunks[3:]:
+            model.partial_fit(*chunk)
+        assert_same_bits(other, model)
+        assert other.loss_curve_ == model.loss_curve_
+        assert_same_bits(other.partial_fit(X, y), model.partial_fit(X, y))  # the next row order too

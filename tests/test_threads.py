@@ -146,8 +146,8 @@ def fit_in_children(method):
 def coefficients():
     """Print the coefficients of fits large enough for OpenBLAS to use its threads, if it may."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(2_000, 300))
-    Y = X @ rng.normal(size=(300, 3)) + rng.normal(size=(2_000, 3))
+    X = rng.normal(size=(1_000, 300))
+    Y = X @ rng.normal(size=(300, 3)) + rng.normal(size=(1_000, 3))
     for y in (Y, Y[:, 0]):
         for params in ({}, {"batch_size": 500}, {"batch_size": None}):
             model = make(**params).fit(X, y)
