@@ -149,7 +149,7 @@ class Conditioning(NamedTuple):
         known = (self.inv_scale > 0.0) & (before.inv_scale > 0.0)
         ratio = np.ones(len(known))
         with np.errstate(over="ignore"):
-            return np.divide(before.inv_scale, self.inv_scale, out=ratio, where=known, casting="same_kind")
+            return np.divide(before.inv_scale, self.inv_scale, out=ratio, where=known)
 
     def rows(self, X):
         """Conditioned rows ``z``: an array, or what multiplies like one."""

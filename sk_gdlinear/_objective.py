@@ -111,7 +111,7 @@ LOSSES = {
 
 def smoothing_width(loss, error_size, target_size):
     """Return the half-width over which to smooth a kink: less where errors on one side of it are rare."""
-    high = np.asarray(loss.high, dtype=np.float64)
+    high = np.asarray(loss.high)
     odds = np.divide(
         -loss.low, high, out=np.ones_like(high), where=high > 0.0
     )  # 1 where the loss is too narrow to tell

@@ -25,9 +25,16 @@ def moments(X, weight=None, chunks=1):
     return result
 
 
+@pytest.fixture(params=["compiled", "arrays"])
+def engine(request, monkeypatch):
+    """Statistics by the compiled kernel, where it was built, and by array operations."""
+    if request.param == "arrays":
+        monkeypatch.setattr("sk_gdlinear._conditioning.kernel_for", lambda X: None)
+
+
 @pytest.mark.parametrize("chunks", [1, 3, 40])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_moments_equal_numpys(chunks, weighted):
+def test_moments_equal_numpys(chunks, weighted, engine):
     rng = np.random.default_rng(0)
     X = rng.normal([0, 1e6, -3], [1, 1, 1e-3], size=(3000, 3))
     weight = rng.uniform(0.5, 2, 3000) if weighted else None
@@ -75,12 +82,18 @@ def test_merging_no_rows_changes_nothing():
     assert none.merged(none).count == 0.0
 
 
-def test_merged_moments_of_numbers_without_squares_have_their_extremes_for_a_spread():
+def test_merged_moments_of_numbers_without_squares_have_their_extremes_for_a_spread(engine):
     left, right = moments(np.array([[1e200], [3e200]])), moments(np.array([[-5e200]]))
     for merged in (left.merged(right), right.merged(left)):
         rms, largest = merged.spread(centre=True)
         mean = -1e200 / 3.0
         np.testing.assert_allclose([merged.mean, rms, largest], [[mean], [5e200 + mean], [5e200 + mean]], rtol=1e-14)
+
+
+def test_numbers_without_sums_have_no_mean_and_give_no_warning(engine):
+    """That they are refused is for the caller to say."""
+    for values in ([1.7e308, 1.7e308], [np.inf, 1.0], [np.inf, -np.inf], [np.nan, 1.0]):
+        assert not np.isfinite(moments(np.array(values)[:, None]).mean)
 
 
 def test_a_copy_of_moments_stays_when_rows_are_added():
@@ -92,7 +105,7 @@ def test_a_copy_of_moments_stays_when_rows_are_added():
 
 @pytest.mark.parametrize("size", [1e-200, 1e200])
 @pytest.mark.parametrize("centre", [True, False])
-def test_spread_of_numbers_without_squares_is_the_largest(centre, size):
+def test_spread_of_numbers_without_squares_is_the_largest(centre, size, engine):
     rms, largest = moments(size * np.array([[1.0], [4.0], [4.0]])).spread(centre)
     np.testing.assert_allclose(
         [rms, largest], size * np.array([[2.0], [2.0]] if centre else [[4.0], [4.0]]), rtol=1e-14
@@ -125,10 +138,15 @@ def test_array_functions_take_in_block_after_block(sparse, weighted):
     )
     np.testing.assert_array_equal([m.low, m.high], [X.min(axis=0), X.max(axis=0)])
     s = np.ones(700) if weight is None else weight
-    norms = s * (((X - 1.0) * 2.0) ** 2).sum(axis=1)
-    for fit_intercept in (False, True):
-        got = max_row_norm(rows, order, weight, np.ones(2, np.float32), np.full(2, 2.0, np.float32), fit_intercept)
-        np.testing.assert_allclose(got, (norms + s * fit_intercept).max(), rtol=1e-6)
+    for scale in (2.0, 1e-3):
+        norms = s * (((X - 1.0) * scale) ** 2).sum(axis=1)
+        order = np.argsort(-norms)  # the first row and the last one are looked at too
+        maps = np.ones(2, np.float32), np.full(2, scale, np.float32)
+        for fit_intercept in (False, True):
+            expected = norms + s * fit_intercept
+            for rows_in_order in (order, order[::-1]):
+                got = max_row_norm(rows, rows_in_order, weight, *maps, fit_intercept)
+                np.testing.assert_allclose(got, expected.max(), rtol=1e-6)
 
 
 def condition(X, Y, batch_size=16, fit_intercept=True, dtype=np.float64):
@@ -211,7 +229,13 @@ def test_coefficient_of_a_column_without_scale_goes_into_the_intercept():
     W, b = c.from_user(np.array([[1.5, 100.0]]), np.array([0.25]))
     np.testing.assert_array_equal(W, [[1.5 * 2.0 * 2.0, 0.0]])
     np.testing.assert_array_equal(b, [(0.25 - 7.0 + 1.5 * 3.0 + 100.0 * 5.0) * 2.0])
-    assert W.dtype == b.dtype == np.float32 and c.from_user(np.ones((1, 2), order="F"), 0.0)[0].flags.c_contiguous
+    assert W.dtype == b.dtype == np.float32
+
+
+def test_weights_from_the_user_lie_in_memory_as_the_kernels_read_them():
+    coef = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    W, b = Conditioning.identity(3, 2, np.float64).from_user(coef, np.zeros(2))
+    assert W.flags.c_contiguous and b.flags.c_contiguous
 
 
 def test_intercept_makes_good_what_rounding_the_coefficients_shifts():
@@ -353,3 +377,10 @@ def test_weighted_median_is_that_of_repeated_rows():
     repeated = np.repeat(A, weight, axis=0)
     np.testing.assert_array_equal(median(A, weight / weight.mean()), median(repeated, None))
     np.testing.assert_array_equal(median(A, None), np.median(A, axis=0))
+
+
+@pytest.mark.parametrize("n", range(2, 40, 2))
+def test_median_of_an_even_number_of_rows_is_the_lower_middle_also_where_sums_of_weights_are_rounded(n):
+    A = np.random.default_rng(n).permutation(n).astype(float)[:, None]
+    for weight in (None, np.full(n, 0.1), np.full(n, 1.0 / 3.0, dtype=np.float32)):
+        assert median(A, weight) == n // 2 - 1

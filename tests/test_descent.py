@@ -182,6 +182,18 @@ def test_mean_loss_is_the_weighted_mean_over_the_rows_that_count(rng, weighted, 
     assert_allclose(got, np.average(value, axis=0, weights=weight), rtol=1e-12 if dtype == np.float64 else 1e-5)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_mean_loss_of_float32_rows_keeps_its_digits_where_offsets_dwarf_the_spread(rng, sparse):
+    """Of offsets 1e5 times the spread, products in float32 would leave two digits of a small error."""
+    X = (1e5 + rng.normal(size=(500, 3))).astype(np.float32)
+    shift = X.mean(axis=0, dtype=np.float64).astype(np.float32)
+    Z, W = X.astype(np.float64) - shift, np.array([[1.0, -2.0, 0.5]], np.float32)
+    Y = (Z @ W.T + 0.01 * rng.normal(size=(500, 1))).astype(np.float32)
+    c = Conditioning(shift, np.ones(3, np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
+    got = mean_loss(Data(csr_array(X) if sparse else X, Y), c, squared_error(None)[1], W, np.zeros(1, np.float32))
+    assert_allclose(got, ((Z @ W.T - Y) ** 2).mean() / 2, rtol=1e-3)
+
+
 @pytest.mark.parametrize("index", [False, True])
 def test_mean_loss_of_every_fourth_block_is_that_of_its_rows(rng, index):
     n, d = 4 * 2_048 + 100, 64  # blocks of 2,048 rows of 64 columns

@@ -163,6 +163,18 @@ def test_overflowing_batches_are_skipped_by_the_guard_in_both_engines():
         np.testing.assert_array_equal(state[0], before)
 
 
+def test_overflowing_batches_are_stepped_on_where_nothing_guards_them():
+    """So that descent with the user's own step is seen to diverge."""
+    X, Y, order, _, conditioning = problem(np.float64)
+    for run_epoch in (kernel.run_epoch, _descent.run_epoch):
+        state = start(7, 1, np.float64, False)
+        state[0][:] = 1e200
+        args = np.full(4, 1e200), np.full(4, 0.1), 32, np.inf, True
+        with np.errstate(over="ignore", invalid="ignore"):
+            run_epoch(X, Y, order, None, *conditioning, *terms(1, 7, np.float64), *state, *args)
+        assert not np.isfinite(state[0]).all()
+
+
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("d", [1, 7])
 def test_statistics_equal_the_array_engine(d, weighted, dtype):
