@@ -325,7 +325,7 @@ def test_long_rows_are_sampled_for_the_eigenvalue_as_few_as_512(monkeypatch):
     assert counts == [2048, 1048, 512, 1048]
 
 
-def test_curvature_takes_the_largest_weighted_row_norm():
+def test_curvature_takes_the_largest_weighted_row_norm(engine):
     rng = np.random.default_rng(0)
     X, weight = rng.normal(size=(40, 3)), rng.uniform(0, 3, 40)
     c = condition(X, X[:, :1])

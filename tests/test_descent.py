@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
-from sk_gdlinear._conditioning import EIGENVALUE_MARGIN, Conditioning
+from sk_gdlinear._conditioning import EIGENVALUE_MARGIN, GRAM_COLUMNS, Conditioning
 from sk_gdlinear._descent import ANCHOR_NOISE, GUARD, mean_loss
 from sk_gdlinear._objective import huber, quantile, squared_error
 from sk_gdlinear._reduction import Reduction
@@ -30,15 +30,23 @@ def descent(X, Y, weight=None, loss=squared_error, has_kink=False, stream=False,
     return make_descent(data, knowledge, settings, place, stream=stream, smoothing=smoothing)
 
 
+@pytest.fixture(params=["compiled", "arrays"])
+def engine(request, monkeypatch):
+    """An epoch by the compiled kernel, where it was built, and by array operations."""
+    if request.param == "arrays":
+        monkeypatch.setattr("sk_gdlinear._descent.kernel_for", lambda X: None)
+
+
 # --- steps -----------------------------------------------------------------------------------------------------------
 
 
 def test_each_batch_gets_the_step_for_its_own_number_of_rows(rng):
     d = descent(*data_of(rng))
     d.curvature, d.step_factor = (30.0, 2.0), 0.5
-    full, last = 0.5 * 8 / (30.0 + 7 * 2.0), 0.5 * 2 / (30.0 + 1 * 2.0)
+    full, last, single = 0.5 * 8 / (30.0 + 7 * 2.0), 0.5 * 2 / (30.0 + 1 * 2.0), 0.5 / 30.0
     assert_allclose(d.steps(50), [full] * 6 + [last], rtol=1e-15)
     assert_allclose(d.steps(16), [full] * 2, rtol=1e-15)
+    assert_allclose(d.steps(17), [full] * 2 + [single], rtol=1e-15)
     assert_allclose(d.current_step, full, rtol=1e-15)
 
 
@@ -56,9 +64,11 @@ def test_a_falling_step_goes_on_from_the_updates_made(rng, t):
     assert_allclose(d.current_step, 0.3 / np.sqrt(max(t, 1)), rtol=1e-15)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-3])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_the_step_of_a_full_batch_is_the_inverse_of_the_largest_eigenvalue(rng, fit_intercept):
+def test_the_step_of_a_full_batch_is_the_inverse_of_the_largest_eigenvalue(rng, fit_intercept, size):
     X, Y = data_of(rng)
+    X *= size
     d = descent(X, Y, batch_size=None, fit_intercept=fit_intercept)
     Z = np.column_stack([X, np.ones(50)]) if fit_intercept else X
     assert_allclose(d.steps(50), [1.0 / (EIGENVALUE_MARGIN * np.linalg.eigvalsh(Z.T @ Z / 50)[-1])], rtol=1e-10)
@@ -89,18 +99,18 @@ def test_watchers_hear_of_every_piece_after_its_updates(rng):
         def end_segment(self):
             self.heard += ((d.iterate.t, d.iterate.n_averaged),)
 
-    X = np.zeros((SEGMENT_ROWS + 10, 1))
-    d = descent(X, X.copy())
+    n_first = SEGMENT_ROWS // 7
+    X = np.zeros((7 * n_first + 10, 1))
+    d = descent(X, X + 2.0, batch_size=7, fit_intercept=False)
     d.watchers = [Listener()]
-    d.epoch(rng)
-    n_first = SEGMENT_ROWS // 8
+    assert d.epoch(rng) == 2.0  # half the square of errors of 2, over both pieces
     assert d.watchers[0].heard == ((n_first, n_first), (n_first + 2, n_first + 2))
 
 
 # --- an epoch --------------------------------------------------------------------------------------------------------
 
 
-def test_an_epoch_returns_the_mean_loss_of_the_batches_before_their_updates(rng):
+def test_an_epoch_returns_the_mean_loss_of_the_batches_before_their_updates(rng, engine):
     X, Y = data_of(rng)
     weight = rng.uniform(0.5, 2.0, 50)
     d = descent(X, Y, weight, step=0.01, average=False)
@@ -135,11 +145,11 @@ def test_an_average_that_lags_begins_anew_at_the_automatic_step(rng, advantage, 
         assert d.iterate.n_averaged == (7 if begun_anew and step is None else 14)
 
 
-def test_an_epoch_whose_weights_leave_the_range_of_floats_has_an_infinite_objective(rng):
+def test_an_epoch_whose_weights_leave_the_range_of_floats_has_an_infinite_objective(rng, engine):
     X, Y = data_of(rng)
     assert descent(X, Y, step=1e200).epoch(None) == np.inf
     overflowing = descent(X, Y, step=1e300, batch_size=None)
-    overflowing.iterate.W[...] = 1e155  # whose loss has a number still, while the weights after the update have none
+    overflowing.iterate.W[...] = 1e150  # whose loss has a number still, while the weights after the update have none
     assert overflowing.epoch(None) == np.inf
 
 
@@ -153,6 +163,10 @@ def test_a_batch_far_above_the_objective_of_the_mean_gets_the_safe_step(rng):
         d.curvature = (1e-3, 1e-3)  # of a step far too long: 1000
         d.epoch(None)
         assert_allclose(d.iterate.W, 0.0 if solved else -999.0 * start, atol=1e-9)
+    d = descent(X, np.zeros((1, 1)), fit_intercept=False, stream=True, step=1000.0)
+    d.null_objective, d.iterate.W[...] = 1e-300, 1.0
+    d.epoch(None)
+    assert_allclose(d.iterate.W, -999.0)  # the user's own step is taken as it is
 
 
 # --- objectives ------------------------------------------------------------------------------------------------------
@@ -213,6 +227,15 @@ def test_mean_loss_of_every_fourth_block_is_that_of_its_rows(rng, index):
     assert_allclose(got, [(Y[rows] ** 2).mean() / 2], rtol=1e-12)
 
 
+def test_objective_is_that_of_all_rows_or_of_every_second_block_if_asked(rng, monkeypatch):
+    monkeypatch.setattr("sk_gdlinear._descent.OBJECTIVE_NUMBERS", 1)
+    monkeypatch.setattr("sk_gdlinear._descent.OBJECTIVE_ROWS", 10)
+    X, Y = data_of(rng)
+    d = descent(X, Y)
+    for got, rows in ((d.objective(), range(50)), (d.objective(2), np.r_[0:10, 20:30, 40:50])):
+        assert_allclose(got, [(Y[rows] ** 2).mean(axis=0).sum() / 2] * 2, rtol=1e-12)
+
+
 @pytest.mark.parametrize("precondition", [False, True])
 def test_objective_in_the_users_units_is_half_the_mean_squared_error_and_the_penalty(rng, precondition):
     X, Y = data_of(rng)
@@ -227,10 +250,12 @@ def test_objective_in_the_users_units_is_half_the_mean_squared_error_and_the_pen
         assert_allclose(conditioned, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-3])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_scale_of_a_robust_objective_leaves_outliers_out(rng, weighted):
+def test_scale_of_a_robust_objective_leaves_outliers_out(rng, weighted, size):
     """That of errors of the median distance from the median, whatever a few targets do."""
     X, Y = data_of(rng, n=51)
+    Y *= size
     weight = rng.integers(1, 4, 51).astype(float) if weighted else None
     Y[:5, 0] += 1e9
     d = descent(X, Y, weight, loss=lambda width: huber(width, 1.5))
@@ -309,14 +334,15 @@ def test_the_sharpest_loss_is_the_pinball_loss_as_good_as_unsmoothed(rng):
 # --- variance reduction ----------------------------------------------------------------------------------------------
 
 
-def test_inverse_moments_are_known_just_where_the_objective_is_quadratic(rng):
+def test_inverse_moments_are_known_just_where_the_objective_is_quadratic_and_columns_are_few(rng):
     X, Y = data_of(rng)
     d = descent(X, Y, precondition=True)
     d.reduce_variance()
     Z = np.column_stack([(X - X.mean(axis=0)) * d.conditioning.inv_scale, np.ones(50)])
     assert_allclose(d.inverse_moments, np.linalg.inv(Z.T @ Z / 50), rtol=1e-9, atol=1e-12)
-    for other in (dict(loss=lambda width: huber(width, 1.5)), dict(alpha=1.0)):
-        d = descent(X, Y, precondition=True, **other)
+    wide = rng.normal(size=(50, GRAM_COLUMNS))
+    for rows, other in ((X, dict(loss=lambda width: huber(width, 1.5))), (X, dict(alpha=1.0)), (wide, {})):
+        d = descent(rows, Y, precondition=True, **other)
         d.reduce_variance()
         assert d.inverse_moments is None
 
