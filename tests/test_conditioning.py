@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from sk_gdlinear._conditioning import (
     EIGENVALUE_MARGIN,

@@ -334,17 +334,30 @@ def test_the_sharpest_loss_is_the_pinball_loss_as_good_as_unsmoothed(rng):
 # --- variance reduction ----------------------------------------------------------------------------------------------
 
 
-def test_inverse_moments_are_known_just_where_the_objective_is_quadratic_and_columns_are_few(rng):
+def test_what_remains_is_foreseen_just_where_the_objective_is_quadratic_and_columns_are_few(rng):
     X, Y = data_of(rng)
     d = descent(X, Y, precondition=True)
     d.reduce_variance()
     Z = np.column_stack([(X - X.mean(axis=0)) * d.conditioning.inv_scale, np.ones(50)])
-    assert_allclose(d.inverse_moments, np.linalg.inv(Z.T @ Z / 50), rtol=1e-9, atol=1e-12)
+    gradient = np.column_stack([d.reduction.drift_W, d.reduction.drift_b])
+    decrement = 0.5 * np.trace(gradient @ np.linalg.inv(Z.T @ Z / 50) @ gradient.T)
+    assert_allclose(d.remaining_gain(), decrement, rtol=1e-9)
     wide = rng.normal(size=(50, GRAM_COLUMNS))
     for rows, other in ((X, dict(loss=lambda width: huber(width, 1.5))), (X, dict(alpha=1.0)), (wide, {})):
         d = descent(rows, Y, precondition=True, **other)
         d.reduce_variance()
-        assert d.inverse_moments is None
+        assert d.remaining_gain() is None
+        assert (d.modes is None) == ("alpha" in other or rows is wide)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_curved_share_is_that_of_errors_within_the_bounds(rng, weighted):
+    X, Y = data_of(rng)
+    weight = rng.uniform(0.5, 2.0, 50) if weighted else None
+    d = descent(X, Y, weight, loss=lambda width: huber(width, 0.5 * Y.std()), precondition=True)
+    d.reduce_variance()
+    W, b = d.conditioning.to_user(*d.answer)
+    assert_allclose(d.curved_share(), np.mean(np.abs(X @ W.T + b - Y) < 0.5 * Y.std()), rtol=1e-12)
 
 
 def test_variance_reduction_goes_on_from_an_average_that_does_not_lag(rng):
