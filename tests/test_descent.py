@@ -201,7 +201,7 @@ def test_mean_loss_of_float32_rows_keeps_its_digits_where_offsets_dwarf_the_spre
     """Of offsets 1e5 times the spread, products in float32 would leave two digits of a small error."""
     X = (1e5 + rng.normal(size=(500, 3))).astype(np.float32)
     shift = X.mean(axis=0, dtype=np.float64).astype(np.float32)
-    Z, W = X.astype(np.float64) - shift, np.array([[1.0, -2.0, 0.5]], np.float32)
+    Z, W = X.astype(np.float64) - shift, np.array([[1.1, -2.3, 0.7]], np.float32)
     Y = (Z @ W.T + 0.01 * rng.normal(size=(500, 1))).astype(np.float32)
     c = Conditioning(shift, np.ones(3, np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
     got = mean_loss(Data(csr_array(X) if sparse else X, Y), c, squared_error(None)[1], W, np.zeros(1, np.float32))
