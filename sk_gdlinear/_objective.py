@@ -134,7 +134,8 @@ class Penalty(NamedTuple):
         if self.l1 is None:
             return np.zeros(len(W))
         W = W.astype(np.float64, copy=False)
-        return (self.l1 * np.abs(W) + 0.5 * self.l2 * W**2).sum(axis=1)
+        with np.errstate(over="ignore"):  # infinite where it has no number
+            return (self.l1 * np.abs(W) + 0.5 * self.l2 * W * W).sum(axis=1)
 
     def proximal(self, W, step):
         """Return ``w`` that minimises ``|w - W|^2 / (2 step) + penalty(w)``: ``soft(W, step l1) / (1 + step l2)``.

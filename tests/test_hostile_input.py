@@ -157,6 +157,15 @@ def resident_bytes():
         return None
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("params", [{"positive": True}, {"penalty": "l1"}, {"penalty": "l2", "alpha": 1e-300}], ids=str)
+def test_weights_without_squares_under_a_penalty_have_diverged(params, method):
+    X = np.array([[1.0], [-1.0]])
+    model = GDLinearRegressor(learning_rate=1e300, average=False, **params)
+    with pytest.raises(ValueError, match="diverged"):
+        getattr(model, method)(X, X[:, 0])
+
+
 def test_a_step_too_large_for_a_float_is_refused(rng):
     X = rng.normal(size=(5, 2))
     with pytest.raises(ValueError, match="learning_rate must be a float"):

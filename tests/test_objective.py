@@ -159,6 +159,12 @@ def test_penalty_of_float32_weights_is_summed_in_float64():
     np.testing.assert_allclose(Penalty(ones, ones, False).value(W), 1.5e50, rtol=1e-6)
 
 
+def test_penalty_of_weights_without_squares_is_infinite_just_where_the_squares_count():
+    W, zeros, ones = np.array([[1e200], [-1e200]]), np.zeros((2, 1)), np.array([[1.0], [0.0]])
+    np.testing.assert_array_equal(Penalty(zeros + 3.0, zeros, True).value(W), [3e200, 3e200])
+    np.testing.assert_array_equal(Penalty(zeros, ones, False).value(W), [np.inf, 0.0])
+
+
 def test_no_penalty_costs_nothing_and_moves_nothing():
     W = np.arange(6.0).reshape(2, 3)
     np.testing.assert_array_equal(Penalty(None, None, False).value(W), [0.0, 0.0])
