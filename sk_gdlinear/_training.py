@@ -209,7 +209,7 @@ class Training(Descent):
         """Pass once over a chunk of a stream, the ``call``-th, and remember its losses afterwards."""
         on_the_way = self.epoch(rng)
         losses = self.losses()
-        self.check(max(on_the_way, losses.conditioned), start, call)
+        self.check(max(losses.conditioned, on_the_way), start, call)  # NaN, which only the former can be, stays
         n_rows, n_seen = self.data.n_rows, self.iterate.t * self.batch_size
         self.iterate.compare(on_the_way, losses.conditioned, min(1.0, n_rows / COMPARED_ROWS))
         self.sharpen(min(1.0, n_rows / min(n_seen, COMPARED_ROWS)))

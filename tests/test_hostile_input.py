@@ -166,6 +166,14 @@ def test_weights_without_squares_under_a_penalty_have_diverged(params, method):
         getattr(model, method)(X, X[:, 0])
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_objective_without_a_number_has_diverged(method):
+    """Weights of 1e299 after the only update, which was made at a small loss."""
+    X, y = np.array([[0.1], [-0.1], [0.6], [0.1], [-0.5]]), np.array([1e88, -1e246, 64.0, 1e62, -5e281])
+    with pytest.raises(ValueError, match="diverged"):
+        getattr(GDLinearRegressor(learning_rate=1e300, random_state=0), method)(X, y)
+
+
 def test_a_step_too_large_for_a_float_is_refused(rng):
     X = rng.normal(size=(5, 2))
     with pytest.raises(ValueError, match="learning_rate must be a float"):
