@@ -315,14 +315,14 @@ class Descent:
         return gains, 0.5 * float(np.square(self.reduction.drift_b, dtype=np.float64).sum()) * self.fit_intercept
 
     def curved_share(self):
-        """Return the share of the rows about which the loss curves: of the others the derivative is at its bounds."""
+        """Return the share of the weight about which the loss curves: else the derivative is at its bounds."""
         if self.loss.is_squared_error:
             return 1.0
         rows = slice(None) if self.data.index is None else self.data.index
         weight = 1.0 if self.data.weight is None else self.data.weight[rows, None]
         anchor = self.reduction.anchor[rows]
         within = (anchor > self.loss.low * weight) & (anchor < self.loss.high * weight)
-        return max(float(within.mean()), 1.0 / self.data.n_rows)
+        return max(float((within * weight).mean()), 1.0 / self.data.n_rows)
 
     def choose_preconditioner(self, negligible):
         """Choose the one that leaves least after the next epoch, or none where it leaves little more than that."""

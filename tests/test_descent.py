@@ -357,7 +357,8 @@ def test_the_curved_share_is_that_of_errors_within_the_bounds(rng, weighted):
     d = descent(X, Y, weight, loss=lambda width: huber(width, 0.5 * Y.std()), precondition=True)
     d.reduce_variance()
     W, b = d.conditioning.to_user(*d.answer)
-    assert_allclose(d.curved_share(), np.mean(np.abs(X @ W.T + b - Y) < 0.5 * Y.std()), rtol=1e-12)
+    within = (np.abs(X @ W.T + b - Y) < 0.5 * Y.std()).mean(axis=1)
+    assert_allclose(d.curved_share(), np.average(within, weights=weight), rtol=1e-12)
 
 
 def test_variance_reduction_goes_on_from_an_average_that_does_not_lag(rng):
