@@ -29,6 +29,7 @@ from ._reduction import Reduction
 from ._rows import Data
 from ._schedules import SCHEDULES, automatic_step, averaging_weight
 from ._sparse import issparse, product
+from ._stopping import CLEAR
 
 # A batch whose objective exceeds this many times that of predicting the mean gets the safe step (automatic steps only).
 GUARD = 16.0
@@ -43,10 +44,11 @@ SHARPEST = 1e-6
 # Size of the median's errors over the width on which their kink is smoothed.
 ERRORS_SMOOTHED = 8.0
 
-# What an epoch costs besides its rows, in products of two numbers, and what looking at all rows through the
-# preconditioners there are does, per number of X and column: matrices are multiplied faster.
+# What an epoch costs besides its rows, in products of two numbers, and what looking at all rows does, per number of X
+# and per number and column: matrices are multiplied faster.
 EPOCH_PRODUCTS = 1 << 17
-LOOK_PRODUCTS = 0.4
+LOOK_ONCE = 8.0
+LOOK_PRODUCTS = 0.13
 
 # Rows whose errors show how far to smooth a kink of the loss.
 SAMPLE_ROWS = 1 << 14
@@ -324,8 +326,11 @@ class Descent:
         within = (anchor > self.loss.low * weight) & (anchor < self.loss.high * weight)
         return max(float((within * weight).mean()), 1.0 / self.data.n_rows)
 
-    def choose_preconditioner(self, negligible):
-        """Choose the one that leaves least after the next epoch, or none where it leaves little more than that."""
+    def choose_preconditioner(self, tolerated):
+        """Choose the one that leaves least after the next epoch, or none where without it little more is left.
+
+        All rows are looked at only if more would be left than is ``tolerated``.
+        """
         (n, d), share = (self.data.n_rows, self.data.X.shape[1]), self.curved_share()
 
         def progress(norm, eigenvalue):
@@ -337,9 +342,10 @@ class Descent:
             # In products of two numbers, of which an epoch takes two for each of X.
             usual, extra = EPOCH_PRODUCTS + 2.0 * n * d, n / self.batch_size * d * d
             if not self.modes.exact:
-                extra += LOOK_PRODUCTS * n * d * d
+                extra += n * d * (LOOK_ONCE + LOOK_PRODUCTS * d)
             without = progress(*self.curvature) * (1.0 + extra / usual)
             gains = self.gains()[0] / share
+            negligible = CLEAR * tolerated if self.modes.exact else tolerated
             return self.modes.best(gains, negligible, progress, without, self.data.X.dtype)
 
         self.preconditioner = best()

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 # Threads that read ahead (decoding releases the GIL), and the bytes of a column they ask for at once from elsewhere.
-READERS = 3
+READERS = max(2, min(4, (os.cpu_count() or 1) - 1))
 READ_BYTES = 1 << 16
 
 # Runs that a stretch decodes at once, which costs less than one by one, as long as they have no more rows than that.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._descent import Descent, mean_loss
 from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR
-from ._stopping import CLEAR, StoppingRule
+from ._stopping import StoppingRule
 
 # Descent with the user's own step has diverged when the objective exceeds this many times that of predicting zero.
 DIVERGED = 1e3
@@ -137,8 +137,9 @@ class Training(Descent):
             watcher.begin_epoch()
         if self.reducible and len(self.history) == 1:
             self.reduce_variance()
-        if self.reduction.anchor is not None and self.modes is not None:
-            self.choose_preconditioner(CLEAR * (WANTED if tol is None else tol) * self.null_objective)
+        # Directions that are flat in a sample need not be so in all rows: an epoch more shows what is still to gain.
+        if self.reduction.anchor is not None and self.modes is not None and (self.modes.exact or len(self.history) > 1):
+            self.choose_preconditioner((WANTED if tol is None else tol) * self.null_objective)
         on_the_way = self.epoch(rng)
         losses = self.losses(every)
         self.check(max(losses.conditioned, on_the_way), start, len(self.history) + 1)
