@@ -8,9 +8,10 @@ v_i)^2 / (2 \lambda_i)`, and an epoch of small steps :math:`\eta` leaves :math:`
 
 moves as fast in all directions with :math:`\lambda_i \gg \rho`, but a row may weigh more, :math:`\beta_P = \max_i
 z_i^\top P z_i`, and the automatic step is smaller for it.  So before each epoch the ``rho`` is chosen that leaves least
-after it, or :math:`P = I` where no other leaves less in the same time.  H is that of a sample of the rows, of which the
-optimum does not depend.  Where the derivative of the loss has bounds, :math:`\Lambda` is to be taken times the share of
-rows within them.
+after it, or :math:`P = I` where no other leaves less in the same time.  The optimum is the same.  A sample of the rows
+tells whether it is worth it; then H and :math:`\beta_P` are taken from all rows, as those outside the sample may be
+long where others are short.  Where the derivative of the loss has bounds, :math:`\Lambda` is to be taken times the
+share of rows within them.
 
 Source: J. Yang, Y.-L. Chow, C. Ré and M. W. Mahoney, "Weighted SGD for l_p Regression with Randomized
 Preconditioning", Journal of Machine Learning Research 18, 2018, which preconditions by a sketch of the rows.

@@ -79,8 +79,8 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     each row's derivative from its last visit and corrects every batch by what it knows of all the others. The descent
     then converges geometrically to the exact optimum, with exact zeros where the penalty has a kink, at the price of
     one number per row and target.  Where features are nearly collinear and that would be slow, gradients are
-    multiplied by :math:`(H + \rho I)^{-1}`, ``H`` the second moments of a sample of the rows and :math:`\rho` chosen
-    for each epoch [6]_; this is done without a penalty, on fewer than 160 features.
+    multiplied by :math:`(H + \rho I)^{-1}`, ``H`` the second moments of the features and :math:`\rho` chosen for each
+    epoch [6]_; this is done without a penalty, on fewer than 160 features.
 
     Parameters
     ----------
