@@ -50,6 +50,9 @@ EPOCH_PRODUCTS = 1 << 17
 LOOK_ONCE = 8.0
 LOOK_PRODUCTS = 0.13
 
+# Relative distance within which a remembered derivative may be at its bound, but for rounding.
+ROUNDED = 1e-5
+
 # Rows whose errors show how far to smooth a kink of the loss.
 SAMPLE_ROWS = 1 << 14
 
@@ -322,8 +325,8 @@ class Descent:
             return 1.0
         rows = slice(None) if self.data.index is None else self.data.index
         weight = 1.0 if self.data.weight is None else self.data.weight[rows, None]
-        anchor = self.reduction.anchor[rows]
-        within = (anchor > self.loss.low * weight) & (anchor < self.loss.high * weight)
+        anchor, bound = self.reduction.anchor[rows], weight * (1.0 - ROUNDED)
+        within = (anchor > self.loss.low * bound) & (anchor < self.loss.high * bound)
         return max(float((within * weight).mean()), 1.0 / self.data.n_rows)
 
     def choose_preconditioner(self, tolerated):
