@@ -9,7 +9,7 @@ try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
+    class CallbackSupportMixin:  # type: ignore[no-redef] # in the place of the one that is missing
         """Without callbacks: this scikit-learn has none."""
 
     def with_callbacks(method):

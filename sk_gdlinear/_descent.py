@@ -23,6 +23,7 @@ from ._objective import (
     forward,
     intercept_gradient,
     output_gradient,
+    row_derivative,
     smoothing_width,
 )
 from ._reduction import Reduction
@@ -43,15 +44,6 @@ SHARPEST = 1e-6
 
 # Size of the median's errors over the width on which their kink is smoothed.
 ERRORS_SMOOTHED = 8.0
-
-# What an epoch costs besides its rows, in products of two numbers, and what looking at all rows does, per number of X
-# and per number and column: matrices are multiplied faster.
-EPOCH_PRODUCTS = 1 << 17
-LOOK_ONCE = 8.0
-LOOK_PRODUCTS = 0.13
-
-# Relative distance within which a remembered derivative may be at its bound, but for rounding.
-ROUNDED = 1e-5
 
 # Rows whose errors show how far to smooth a kink of the loss.
 SAMPLE_ROWS = 1 << 14
@@ -110,9 +102,11 @@ def run_epoch(
         s = None if weight is None else weight[rows]
         Z = conditioning.rows(X[rows])
         E = error(forward(Z, W, b), conditioning.targets(Y[rows]))
-        G = output_gradient(E, loss, s)
-        if anchor is not None:
-            G, anchor[rows] = G - anchor[rows] / len(rows), G * len(rows)
+        if anchor is None:
+            G = output_gradient(E, loss, s)
+        else:
+            derivative = row_derivative(E, loss, s)
+            G, anchor[rows] = (derivative - anchor[rows]) / len(rows), derivative
         grad_W, grad_b = coef_gradient(G, Z), intercept_gradient(G) * fit_intercept
         if anchor is not None:
             change_W += len(rows) * grad_W
@@ -148,9 +142,9 @@ def mean_loss(data, conditioning, loss, W, b, every=1):
     block = max(OBJECTIVE_ROWS, OBJECTIVE_NUMBERS // data.X.shape[1])
     for start in range(0, data.n_rows, every * block):
         rows = slice(start, min(start + block, data.n_rows))
-        rows = rows if data.index is None else data.index[rows]
+        rows = rows if data.kept is None else data.kept[rows]
         if sparse:
-            order = np.arange(rows.start, rows.stop) if data.index is None else rows
+            order = np.arange(rows.start, rows.stop) if data.kept is None else rows
             E = error(multiply(data.X, order, B) + intercept, data.Y[rows])
         else:
             X, Y = data.X[rows], data.Y[rows]
@@ -291,7 +285,7 @@ class Descent:
         kernel, data = kernel_for(self.data.X), self.data
         if kernel is None or not issparse(data.X):
             return data.X
-        order = np.arange(data.n_rows) if data.index is None else data.index
+        order = np.arange(data.n_rows) if data.kept is None else data.kept
         return kernel.ConditionedRows(data.X, order, self.conditioning.shift, self.conditioning.inv_scale)
 
     def reduce_variance(self):
@@ -314,19 +308,14 @@ class Descent:
         """Whether the modes, once there, tell what remains to be gained: of other losses it would be a guess."""
         return self.column_squares is not None and self.data.X.shape[1] < GRAM_COLUMNS and self.loss.is_squared_error
 
-    def gains(self):
-        """Return what the objective can still fall by along each mode, and by the intercept."""
-        gains = self.modes.gains(self.reduction.drift_W)
-        return gains, 0.5 * float(np.square(self.reduction.drift_b, dtype=np.float64).sum()) * self.fit_intercept
-
     def curved_share(self):
         """Return the share of the weight about which the loss curves: else the derivative is at its bounds."""
         if self.loss.is_squared_error:
             return 1.0
-        rows = slice(None) if self.data.index is None else self.data.index
+        rows = slice(None) if self.data.kept is None else self.data.kept
         weight = 1.0 if self.data.weight is None else self.data.weight[rows, None]
-        anchor, bound = self.reduction.anchor[rows], weight * (1.0 - ROUNDED)
-        within = (anchor > self.loss.low * bound) & (anchor < self.loss.high * bound)
+        anchor = self.reduction.anchor[rows]
+        within = (anchor > self.loss.low * weight) & (anchor < self.loss.high * weight)
         return max(float((within * weight).mean()), 1.0 / self.data.n_rows)
 
     def choose_preconditioner(self, tolerated):
@@ -334,7 +323,7 @@ class Descent:
 
         All rows are looked at only if more would be left than is ``tolerated``.
         """
-        (n, d), share = (self.data.n_rows, self.data.X.shape[1]), self.curved_share()
+        n, share = self.data.n_rows, self.curved_share()
 
         def progress(norm, eigenvalue):
             """Return the sum of the step sizes of an epoch, to be taken times the curvature."""
@@ -342,13 +331,9 @@ class Descent:
             return share * step * n / self.batch_size
 
         def best():
-            # In products of two numbers, of which an epoch takes two for each of X.
-            usual, extra = EPOCH_PRODUCTS + 2.0 * n * d, n / self.batch_size * d * d
-            if not self.modes.exact:
-                extra += n * d * (LOOK_ONCE + LOOK_PRODUCTS * d)
-            without = progress(*self.curvature) * (1.0 + extra / usual)
-            gains = self.gains()[0] / share
+            gains = self.modes.gains(self.reduction.drift_W) / share
             negligible = CLEAR * tolerated if self.modes.exact else tolerated
+            without = progress(*self.curvature) * self.modes.times_longer(n, self.batch_size)
             return self.modes.best(gains, negligible, progress, without, self.data.X.dtype)
 
         self.preconditioner = best()

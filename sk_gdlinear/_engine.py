@@ -6,7 +6,7 @@ from scipy.sparse import issparse
 
 try:
     from . import _kernel as kernel  # type: ignore[attr-defined] # compiled
-    from . import _sparse_kernel as sparse_kernel  # type: ignore[attr-defined]
+    from . import _sparse_kernel as sparse_kernel  # type: ignore[attr-defined] # compiled
 except ImportError:
     kernel = sparse_kernel = None
     warnings.warn(

@@ -111,10 +111,8 @@ LOSSES = {
 
 def smoothing_width(loss, error_size, target_size):
     """Return the half-width over which to smooth a kink: less where errors on one side of it are rare."""
-    high = np.asarray(loss.high)
-    odds = np.divide(
-        -loss.low, high, out=np.ones_like(high), where=high > 0.0
-    )  # 1 where the loss is too narrow to tell
+    high = np.asarray(loss.high)  # 0 where the loss is too narrow to tell
+    odds = np.divide(-loss.low, high, out=np.ones_like(high), where=high > 0.0)
     rarity = np.sqrt(odds) / (1.0 + odds)  # of a quantile q: sqrt(q (1 - q))
     return np.maximum(SMOOTHING * rarity * error_size, LEAST_SMOOTHING * target_size)
 
@@ -175,12 +173,17 @@ def batch_loss(E, loss, weight=None):
     return value.sum(axis=0) / E.shape[0]
 
 
+def row_derivative(E, loss, weight=None):
+    """Return the derivative of each row's weighted loss by its prediction, ``s * psi(E)``, shape (n, k)."""
+    derivative = loss.derivative(E)
+    if weight is not None:
+        derivative *= weight[:, None]
+    return derivative
+
+
 def output_gradient(E, loss, weight=None):
     """Gradient of the mean loss with respect to the prediction, ``G = psi(E) / n``, shape (n, k)."""
-    G = loss.derivative(E)
-    if weight is not None:
-        G *= weight[:, None]
-    return G / E.shape[0]
+    return row_derivative(E, loss, weight) / E.shape[0]
 
 
 def coef_gradient(G, X):

@@ -528,7 +528,7 @@ class GDLinearRegressor(BatchFitting, CallbackSupportMixin, MultiOutputMixin, Re
     def _take_in(self, knowledge, X, Y, sample_weight):
         """Add the rows to the statistics and return them as ``Data``; raise if X is not finite."""
         data = knowledge.add(X, Y, sample_weight)
-        known = knowledge.features is not None and data.index is None
+        known = knowledge.features is not None and data.kept is None
         check_finite(X, knowledge.features.mean if known else None, type(self).__name__)
         check_range(knowledge.targets.mean, "y")
         return data

@@ -125,8 +125,7 @@ class ClusterTraining(Training):
         least = np.finfo(self.conditioning.shift.dtype).eps * self.null_objective
         if self.modes is None or before - self.history[-1].conditioned <= least:
             return None  # nor where all that is left is rounding
-        along_b = 0.5 * float(np.square(self.grad[:, -1]).sum()) * self.fit_intercept
-        return float(self.modes.gains(self.grad[:, :-1]).sum()) + along_b
+        return self.modes.remaining(self.grad[:, :-1], self.grad[:, -1])
 
     def reduce_variance(self):
         """Do nothing: a round's minimum is exact, and the noise of local descents only makes a direction less good."""

@@ -22,18 +22,18 @@ STRETCH_RUNS = SEGMENT_ROWS // RUN_ROWS
 class Data(NamedTuple):
     """Rows to learn from.
 
-    ``weight`` is ``s / mean(s)`` or None; ``index`` the rows of non-zero weight, or None for all.
+    ``weight`` is ``s / mean(s)`` or None; ``kept`` the rows of non-zero weight, or None for all.
     """
 
     X: np.ndarray | csr_array  # (n, d), C-ordered
     Y: np.ndarray  # (n, k), of X's dtype
     weight: np.ndarray | None = None
-    index: np.ndarray | None = None  # type: ignore[assignment] # in the place of tuple.index
+    kept: np.ndarray | None = None
 
     @property
     def n_rows(self):
         """Rows that count."""
-        return self.X.shape[0] if self.index is None else len(self.index)
+        return self.X.shape[0] if self.kept is None else len(self.kept)
 
     @property
     def segment_rows(self):
@@ -50,7 +50,7 @@ class Data(NamedTuple):
         """Yield row numbers as the engines take them, ``rows`` at a time: in a new random order, or in their own."""
         rows = rows or self.segment_rows
         for places in cut(in_order(self.n_rows) if rng is None else shuffled(self.n_rows, rng), rows):
-            yield places if self.index is None else self.index[places]
+            yield places if self.kept is None else self.kept[places]
 
     def dense(self, rows):
         """Return ``rows`` of sparse data as dense data of their own."""
@@ -64,12 +64,12 @@ class Data(NamedTuple):
             return self
         runs = np.sort(rng.permutation(n_runs)[: max(1, most // RUN_ROWS)])
         places = (int(rng.integers(left + 1)) + RUN_ROWS * runs[:, None] + np.arange(RUN_ROWS)).ravel()
-        return self._replace(index=places if self.index is None else self.index[places])
+        return self._replace(kept=places if self.kept is None else self.kept[places])
 
     def sample(self, most):
         """Return at most so many of the row numbers, evenly spaced."""
         places = evenly_spaced(self.n_rows, most)
-        return places if self.index is None else self.index[places]
+        return places if self.kept is None else self.kept[places]
 
 
 def evenly_spaced(n, most):

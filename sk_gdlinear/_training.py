@@ -174,8 +174,7 @@ class Training(Descent):
         """Return what the objective can still fall by, to judge by its derivatives; None where they are not known."""
         if self.modes is None or not self.foresees:
             return None
-        along_W, along_b = self.gains()
-        return float(along_W.sum()) + along_b
+        return self.modes.remaining(self.reduction.drift_W, self.reduction.drift_b)
 
     def reason_to_stop(self, quiet, max_iter):
         """Tell the watchers of the epoch; return why it is the last one, or None."""

@@ -238,11 +238,11 @@ class DaskGDLinearRegressor(GDLinearRegressor):
         return local
 
     @property
-    def partial_fit(self) -> Any:  # type: ignore[override]
+    def partial_fit(self) -> Any:  # type: ignore[override] # taken away: hasattr says that it is not here
         """Not here: rows of one chunk are no matter for a cluster."""
         raise AttributeError("DaskGDLinearRegressor has no partial_fit: go on with to_local().partial_fit(X, y).")
 
-    fit_batches = partial_fit  # type: ignore[assignment]
+    fit_batches = partial_fit  # type: ignore[assignment] # likewise
 
 
 # The public name is the one pickles hold.

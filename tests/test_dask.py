@@ -13,7 +13,7 @@ from sk_gdlinear import GDLinearRegressor
 
 da = pytest.importorskip("dask.array", reason="the cluster is Dask's")
 distributed = pytest.importorskip("distributed", reason="the cluster is Dask's")
-from sk_gdlinear.dask import DaskGDLinearRegressor  # noqa: E402
+DaskGDLinearRegressor = pytest.importorskip("sk_gdlinear.dask").DaskGDLinearRegressor
 
 
 @pytest.fixture(scope="module", autouse=True)

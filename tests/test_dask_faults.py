@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 dask = pytest.importorskip("dask", reason="the cluster is Dask's")
 da = pytest.importorskip("dask.array", reason="the cluster is Dask's")
 distributed = pytest.importorskip("distributed", reason="the cluster is Dask's")
-from sk_gdlinear.dask import DaskGDLinearRegressor  # noqa: E402
+DaskGDLinearRegressor = pytest.importorskip("sk_gdlinear.dask").DaskGDLinearRegressor
 
 ROWS, COLUMNS, BLOCKS = 500, 4, 6
 

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pytest
@@ -143,7 +144,7 @@ def test_an_error_on_the_way_names_the_chunk_and_keeps_what_was_learnt(rng, seed
 @pytest.mark.parametrize("error", [OSError("disk gone"), KeyboardInterrupt()])
 def test_resuming_after_an_error_reaches_the_same_bits(rng, seed, tmp_path, params, place, error):
     chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
-    make = lambda: GDLinearRegressor(random_state=seed, **params)  # noqa: E731
+    make = partial(GDLinearRegressor, random_state=seed, **params)
     with pytest.raises(type(error)):
         make().fit_batches(failing_at(chunks, *place, error), epochs=3, checkpoint=path)
     resumed = make().fit_batches(Reordered(chunks), epochs=3, checkpoint=path)
@@ -197,7 +198,7 @@ def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
 
 def test_a_finished_checkpoint_leaves_nothing_to_do_and_more_epochs_go_on(rng, tmp_path, seed):
     chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
-    make = lambda: GDLinearRegressor(random_state=seed)  # noqa: E731
+    make = partial(GDLinearRegressor, random_state=seed)
     first = make().fit_batches(chunks, epochs=2, checkpoint=path)
     again = make().fit_batches(failing_at(chunks, 0, 0, OSError()), epochs=2, checkpoint=path)
     assert_same_model(first, again)

@@ -66,13 +66,13 @@ def make(**params):
 def test_round_trip_keeps_every_bit_and_goes_on_with_partial_fit(rows, state_of, params, method, round_trip):
     if method == "partial_fit":
         params = params | {"early_stopping": False}
-    X, Y = rows
-    for X, y in (  # noqa: B020
-        (X, Y),
-        (X, Y[:, 0]),
-        (X, Y[:, :1]),
-        (X.astype(np.float32), Y.astype(np.float32)),
-        (csr_array(X), Y),
+    dense, Y = rows
+    for X, y in (
+        (dense, Y),
+        (dense, Y[:, 0]),
+        (dense, Y[:, :1]),
+        (dense.astype(np.float32), Y.astype(np.float32)),
+        (csr_array(dense), Y),
     ):
         model = getattr(make(**params), method)(X, y)
         restored = round_trip(model)

@@ -75,7 +75,7 @@ def test_some_rows_are_distinct_and_drawn_anew_from_all_over(index):
     allowed = np.arange(100_000) if index is None else index
     drawn = np.zeros(100_000)
     for _ in range(200):
-        rows = data.some(5_000, rng).index
+        rows = data.some(5_000, rng).kept
         assert len(np.unique(rows)) == len(rows) == 5_000 // RUN_ROWS * RUN_ROWS
         drawn[rows] += 1
     assert drawn.sum() == drawn[allowed].sum()

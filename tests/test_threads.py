@@ -139,7 +139,8 @@ def fit_in_children(method):
     with multiprocessing.get_context(method).Pool(2) as pool:
         there = pool.map_async(methodcaller("fit", X, Y), models).get(100)
         predictions = pool.map_async(methodcaller("predict", X), here).get(100)
-    same = [(a.coef_ == b.coef_).all() and (a.predict(X) == p).all() for a, b, p in zip(here, there, predictions)]  # noqa: B905
+    trios = zip(here, there, predictions, strict=True)
+    same = [(a.coef_ == b.coef_).all() and (a.predict(X) == p).all() for a, b, p in trios]
     print(method, all(same))
 
 
