@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from sk_gdlinear import GDLinearRegressor, ParquetBatches
 
 
-def write_files(folder, n_files=10, n_rows=200_000, d=16):
+def write_files(folder, n_files=10, n_rows=300_000, d=16):
     """Files sorted by the target: each holds a tenth of its range, the worst order for learning chunk by chunk."""
     rng = np.random.default_rng(0)
     for i in range(n_files):
