@@ -317,7 +317,7 @@ def huber(error, epsilon):
         (dict(loss="quantile", penalty="l1", alpha=0.05), lambda y, p: mean_pinball_loss(y, p, alpha=0.5)),
         (dict(positive=True), lambda y, prediction: 0.5 * mean_squared_error(y, prediction)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else None,
 )
 @pytest.mark.filterwarnings("ignore:max_iter")
 def test_the_best_epoch_is_judged_by_the_loss_alone_and_kept(overfitting, seed, params, loss, batch_size):

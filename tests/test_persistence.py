@@ -30,6 +30,7 @@ VARIANTS = [
     {"early_stopping": True},
     {"random_state": np.random.RandomState(3)},
 ]
+IDS = ["random_state=RandomState" if "random_state" in params else str(params) for params in VARIANTS]
 
 
 def with_pickle(model):
@@ -62,7 +63,7 @@ def make(**params):
 
 @pytest.mark.parametrize("round_trip", [with_pickle, with_joblib, with_skops, copy.deepcopy], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("params", VARIANTS, ids=str)
+@pytest.mark.parametrize("params", VARIANTS, ids=IDS)
 def test_round_trip_keeps_every_bit_and_goes_on_with_partial_fit(rows, state_of, params, method, round_trip):
     if method == "partial_fit":
         params = params | {"early_stopping": False}
