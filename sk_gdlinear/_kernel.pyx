@@ -2,11 +2,12 @@
 """The array engine of ``_descent`` and ``_conditioning``, compiled for dense rows.
 
 Same arguments, same arithmetic, same results as the functions of the same name there; ``tests/test_kernel.py`` holds
-the two equal. Rows are gathered, centred and scaled into a tile that stays in cache, and BLAS works on the tile; the
-input is never copied whole.
+the two equal. For few targets rows are multiplied where they lie, four at a time, and what centres and scales them is
+applied to the weights and to the gradient. Else, and where that would lose digits, rows are gathered, centred and
+scaled into a tile that stays in cache, and BLAS works on the tile. The input is never copied whole.
 """
 
-from libc.math cimport isfinite
+from libc.math cimport fabs, isfinite
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -15,13 +16,21 @@ from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 include "_terms.pxi"
 
+cdef extern from "_products.h" nogil:
+    void gd_four_dots_double(double **x, double **ahead, const double *w, Py_ssize_t d, double *dots) noexcept
+    void gd_four_dots_float(float **x, float **ahead, const float *w, Py_ssize_t d, float *dots) noexcept
+    void gd_add_four_double(double **x, const double *g, Py_ssize_t d, double *sum) noexcept
+    void gd_add_four_float(float **x, const float *g, Py_ssize_t d, float *sum) noexcept
+
 cdef enum:
     TILE_BYTES = 131072     # gathered at once: well within a common L2 cache
     TILE_ROWS = 64          # and at most so many rows, so that BLAS works while memory sends the next
     LOOK_AHEAD = 32         # rows asked from memory before they are needed
     LINE_BYTES = 64         # one cache line
     BLOCK_BYTES = 512       # of a row, gathered at once
-    FEW_TARGETS = 4          # up to which a product for each costs less than one for all together
+    FEW_TARGETS = 4         # up to which a product for each costs less than one for all together
+    OFFSET_DOUBLE = 256     # offsets of columns, in their scales, up to which raw rows may be multiplied: they cost
+    OFFSET_FLOAT = 16       # as many digits
     STATISTICS_BYTES = 262144       # rows whose moments are taken in two passes, in cache
 
 
@@ -118,6 +127,103 @@ cdef void _add_gradient(int rows, int d, int k, floating *Z, floating *G, floati
         sgemm("N", "T", &d, &k, &rows, &unit, Z, &d, G, &k, &unit, grad, &d)
 
 
+cdef void _four(
+    const floating[:, ::1] X, const Py_ssize_t[::1] order, Py_ssize_t i, floating **rows,
+) noexcept nogil:
+    """The rows ``order[i : i + 4]``, of which the last one comes again where ``order`` ends."""
+    cdef Py_ssize_t c
+    for c in range(4):
+        rows[c] = <floating*>&X[order[min(i + c, order.shape[0] - 1)], 0]
+
+
+cdef void _add_forward_raw(
+    const floating[:, ::1] X, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t k,
+    const floating *W, floating *E,
+) noexcept nogil:
+    """E <- X[rows] W^T + E."""
+    cdef Py_ssize_t d = X.shape[1], i, j, c
+    cdef floating *x[4]
+    cdef floating *ahead[4]
+    cdef floating dots[4]
+    for i in range(0, rows - rows % 4, 4):
+        _four(X, order, start + i, x)
+        _four(X, order, start + i + LOOK_AHEAD, ahead)
+        for j in range(k):
+            if floating is double:
+                gd_four_dots_double(x, ahead, W + j * d, d, dots)
+            else:
+                gd_four_dots_float(x, ahead, W + j * d, d, dots)
+            for c in range(4):
+                E[(i + c) * k + j] += dots[c]
+    for i in range(rows - rows % 4, rows):
+        for j in range(k):
+            E[i * k + j] += _dot(&X[order[start + i], 0], W + j * d, d)
+
+
+cdef void _add_gradient_raw(
+    const floating[:, ::1] X, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t k,
+    const floating *G, floating *grad,
+) noexcept nogil:
+    """grad <- G^T X[rows] + grad."""
+    cdef Py_ssize_t d = X.shape[1], i, j, c
+    cdef floating *x[4]
+    cdef floating g[4]
+    for i in range(0, rows - rows % 4, 4):
+        _four(X, order, start + i, x)
+        for j in range(k):
+            for c in range(4):
+                g[c] = G[(i + c) * k + j]
+            if floating is double:
+                gd_add_four_double(x, g, d, grad + j * d)
+            else:
+                gd_add_four_float(x, g, d, grad + j * d)
+    for i in range(rows - rows % 4, rows):
+        x[0] = <floating*>&X[order[start + i], 0]
+        for j in range(k):
+            g[0] = G[i * k + j]
+            for c in range(d):
+                grad[j * d + c] += g[0] * x[0][c]
+
+
+cdef bint _raw_will_do(const floating[::1] shift, const floating[::1] inv_scale, Py_ssize_t k) noexcept nogil:
+    """Whether rows may be multiplied as they are: few digits are lost to offsets, and no number is out of range."""
+    cdef double offset = OFFSET_DOUBLE if floating is double else OFFSET_FLOAT
+    cdef double largest = 1e100 if floating is double else 1e12
+    cdef Py_ssize_t j
+    if k > FEW_TARGETS:
+        return False
+    for j in range(shift.shape[0]):
+        if inv_scale[j] == 0:
+            if fabs(shift[j]) > largest:
+                return False
+        elif not (1 / largest < inv_scale[j] < largest and fabs(shift[j]) * inv_scale[j] <= offset):
+            return False
+    return True
+
+
+cdef void _raw_weights(
+    const floating *W, const floating *b, const floating *shift, const floating *inv_scale, Py_ssize_t d, Py_ssize_t k,
+    floating *V, floating *c,
+) noexcept nogil:
+    """V and c with x . V + c = z . W + b."""
+    cdef Py_ssize_t i, j
+    for j in range(k):
+        for i in range(d):
+            V[j * d + i] = W[j * d + i] * inv_scale[i]
+        c[j] = b[j] - _dot(shift, V + j * d, d)
+
+
+cdef void _conditioned_gradient(
+    floating *grad, const floating *grad_b, const floating *shift, const floating *inv_scale, Py_ssize_t d,
+    Py_ssize_t k,
+) noexcept nogil:
+    """G^T X becomes G^T Z."""
+    cdef Py_ssize_t i, j
+    for j in range(k):
+        for i in range(d):
+            grad[j * d + i] = (grad[j * d + i] - grad_b[j] * shift[i]) * inv_scale[i]
+
+
 cdef void _precondition(int d, int k, floating *P, floating *grad, floating *along) noexcept nogil:
     """along <- grad P, P symmetric."""
     cdef int one = 1
@@ -189,6 +295,9 @@ cdef struct Work:
     void *grad              # (k, d)
     void *grad_b            # (k,)
     void *along             # (k, d) times the preconditioner, or grad itself without one
+    bint raw                # whether rows are multiplied as they are, Z unused
+    void *V                 # (k, d) and (k,): the weights for that, see _raw_weights
+    void *c
 
 
 cdef class _Workspace:
@@ -202,7 +311,9 @@ cdef class _Workspace:
         self.p.grad = malloc(max(k * d, 1) * itemsize)
         self.p.grad_b = malloc(max(k, 1) * itemsize)
         self.p.along = malloc(max(k * d, 1) * itemsize) if preconditioned else self.p.grad
-        if NULL in (self.p.Z, self.p.E, self.p.grad, self.p.grad_b, self.p.along):
+        self.p.V = malloc(max(k * d, 1) * itemsize)
+        self.p.c = malloc(max(k, 1) * itemsize)
+        if NULL in (self.p.Z, self.p.E, self.p.grad, self.p.grad_b, self.p.along, self.p.V, self.p.c):
             raise MemoryError()
 
     def __dealloc__(self):
@@ -212,6 +323,8 @@ cdef class _Workspace:
             free(self.p.along)
         free(self.p.grad)
         free(self.p.grad_b)
+        free(self.p.V)
+        free(self.p.c)
 
 
 cdef struct Maps:
@@ -229,17 +342,33 @@ cdef double _batch_gradient(
     cdef Py_ssize_t d = X.shape[1], k = Y.shape[1], m = stop - start, lo = start, rows
     cdef floating *Z = <floating*>work.Z
     cdef floating *E = <floating*>work.E
+    cdef floating *V = <floating*>work.V
+    cdef floating *grad = <floating*>work.grad
+    cdef floating *grad_b = <floating*>work.grad_b
+    cdef floating *shift = <floating*>at.shift
+    cdef floating *inv_scale = <floating*>at.inv_scale
     cdef double total = 0.0
-    memset(work.grad, 0, k * d * sizeof(floating))
-    memset(work.grad_b, 0, k * sizeof(floating))
+    memset(grad, 0, k * d * sizeof(floating))
+    memset(grad_b, 0, k * sizeof(floating))
+    if work.raw:
+        _raw_weights(W, b, shift, inv_scale, d, k, V, <floating*>work.c)
+        b = <floating*>work.c
     while lo < stop:
         rows = min(tile, stop - lo)
-        _gather(X, order, lo, rows, <floating*>at.shift, <floating*>at.inv_scale, Z)
         _gather_targets(Y, order, lo, rows, <floating*>at.target_shift, <floating*>at.target_inv_scale, b, E)
-        _add_forward(<int>rows, <int>d, <int>k, Z, W, E)
-        total += _output_gradient(E, of, weight, order, lo, rows, k, m, <floating*>work.grad_b)
-        _add_gradient(<int>rows, <int>d, <int>k, Z, E, <floating*>work.grad)
+        if work.raw:
+            _add_forward_raw(X, order, lo, rows, k, V, E)
+        else:
+            _gather(X, order, lo, rows, shift, inv_scale, Z)
+            _add_forward(<int>rows, <int>d, <int>k, Z, W, E)
+        total += _output_gradient(E, of, weight, order, lo, rows, k, m, grad_b)
+        if work.raw:
+            _add_gradient_raw(X, order, lo, rows, k, E, grad)
+        else:
+            _add_gradient(<int>rows, <int>d, <int>k, Z, E, grad)
         lo += rows
+    if work.raw:
+        _conditioned_gradient(grad, grad_b, shift, inv_scale, d, k)
     return total / m
 
 
@@ -254,20 +383,28 @@ cdef double _safe_step(
     cdef floating *grad = <floating*>work.grad
     cdef floating *grad_b = <floating*>work.grad_b
     cdef floating *along = <floating*>work.along
+    cdef floating *along_b = <floating*>work.c
     cdef double slope = 0.0, curvature = 0.0, s = 1.0
     for i in range(k * d):
         slope += <double>grad[i] * along[i]
     if fit_intercept:
         for j in range(k):
             slope += <double>grad_b[j] * grad_b[j]
+    for j in range(k):
+        along_b[j] = grad_b[j] if fit_intercept else 0
+    if work.raw:
+        _raw_weights(along, along_b, <floating*>at.shift, <floating*>at.inv_scale, d, k, <floating*>work.V, along_b)
     while lo < stop:
         rows = min(tile, stop - lo)
-        if stop - start > tile:
-            _gather(X, order, lo, rows, <floating*>at.shift, <floating*>at.inv_scale, Z)
         for i in range(rows):
             for j in range(k):
-                E[i * k + j] = grad_b[j] if fit_intercept else 0
-        _add_forward(<int>rows, <int>d, <int>k, Z, along, E)
+                E[i * k + j] = along_b[j]
+        if work.raw:
+            _add_forward_raw(X, order, lo, rows, k, <floating*>work.V, E)
+        else:
+            if stop - start > tile:
+                _gather(X, order, lo, rows, <floating*>at.shift, <floating*>at.inv_scale, Z)
+            _add_forward(<int>rows, <int>d, <int>k, Z, along, E)
         for i in range(rows):
             if weight is not None:
                 s = weight[order[lo + i]]
@@ -416,6 +553,7 @@ def run_epoch(
     at.inv_scale = <void*>&inv_scale[0]
     at.target_shift = <void*>&target_shift[0]
     at.target_inv_scale = <void*>&target_inv_scale[0]
+    work.raw = _raw_will_do(shift, inv_scale, k)
     of.offset = <void*>&offset[0]
     of.low = <void*>&low[0]
     of.high = <void*>&high[0]
@@ -498,23 +636,13 @@ def max_row_norm(
     return largest
 
 
-cdef struct Four:
-    # Four rows at once spare three of four visits to the sums. Short of four, the last comes again with weight 0.
-    void *row[4]
-    double weight[4]
-
-
-cdef inline Four _four_rows(
-    const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight, Py_ssize_t i, Py_ssize_t stop,
+cdef void _four_weights(
+    const floating[::1] weight, const Py_ssize_t[::1] order, Py_ssize_t i, Py_ssize_t stop, double *weights,
 ) noexcept nogil:
-    """The rows ``order[i : i + 4]``, as far as they come before ``stop``."""
-    cdef Four rows
-    cdef Py_ssize_t c, row
+    """The weights of the rows ``order[i : i + 4]``, 0 from ``stop`` on."""
+    cdef Py_ssize_t c
     for c in range(4):
-        row = order[min(i + c, stop - 1)]
-        rows.row[c] = <void*>&X[row, 0]
-        rows.weight[c] = 0.0 if i + c >= stop else 1.0 if weight is None else weight[row]
-    return rows
+        weights[c] = 0.0 if i + c >= stop else 1.0 if weight is None else weight[order[i + c]]
 
 
 cdef void _add_values(
@@ -562,7 +690,8 @@ def column_moments(
     cdef Py_ssize_t n = order.shape[0], d = X.shape[1], start = 0, stop, i, j
     cdef Py_ssize_t block_rows = max(16, STATISTICS_BYTES // (sizeof(floating) * max(d, 1)))
     cdef double total, delta
-    cdef Four rows
+    cdef floating *x[4]
+    cdef double s[4]
     cdef double[::1] block_sums = cvarray(shape=(d,), itemsize=sizeof(double), format="d")
     cdef double[::1] block_squares = cvarray(shape=(d,), itemsize=sizeof(double), format="d")
     cdef double *block_mean = &block_sums[0]
@@ -574,20 +703,16 @@ def column_moments(
             memset(squares, 0, d * sizeof(double))
             total = 0.0
             for i in range(start, stop, 4):
-                rows = _four_rows(X, order, weight, i, stop)
-                total += (rows.weight[0] + rows.weight[1]) + (rows.weight[2] + rows.weight[3])
-                _add_values(
-                    <floating*>rows.row[0], <floating*>rows.row[1], <floating*>rows.row[2], <floating*>rows.row[3],
-                    rows.weight, d, block_mean, &low[0], &high[0],
-                )
+                _four(X, order, i, x)
+                _four_weights(weight, order, i, stop, s)
+                total += (s[0] + s[1]) + (s[2] + s[3])
+                _add_values(x[0], x[1], x[2], x[3], s, d, block_mean, &low[0], &high[0])
             for j in range(d):
                 block_mean[j] /= total
             for i in range(start, stop, 4):
-                rows = _four_rows(X, order, weight, i, stop)
-                _add_squares(
-                    <floating*>rows.row[0], <floating*>rows.row[1], <floating*>rows.row[2], <floating*>rows.row[3],
-                    rows.weight, d, block_mean, squares,
-                )
+                _four(X, order, i, x)
+                _four_weights(weight, order, i, stop, s)
+                _add_squares(x[0], x[1], x[2], x[3], s, d, block_mean, squares)
             for j in range(d):
                 delta = block_mean[j] - mean[j]
                 mean[j] += delta * (total / (count + total))

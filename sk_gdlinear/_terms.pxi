@@ -1,13 +1,6 @@
 # What both kernels include: prefetching, and the loss and the penalty of _objective, a number at a time.
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define gd_prefetch(address) __builtin_prefetch(address)
-    #else
-    #define gd_prefetch(address) ((void)0)
-    #endif
-    """
+cdef extern from "_compiler.h":
     void gd_prefetch(const void *address) noexcept nogil
 
 ctypedef fused floating:

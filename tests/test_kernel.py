@@ -106,6 +106,49 @@ def test_a_whole_epoch_equals_the_array_engine(n, d, k, batch_size, ceiling, fit
         close(a / slack, b / slack, dtype)
 
 
+def columns(kind, n, d, dtype, rng):
+    """Rows of a location and a scale, and both: some may be multiplied as they lie, some must be conditioned first."""
+    largest, tiny = float(np.finfo(dtype).max), float(np.finfo(dtype).tiny)
+    shift, scale = {
+        "centred": (0.0, 1.0),
+        "offset": (5.0, 2.0),
+        "large offset": (1e4, 1.0),
+        "huge": (0.0, largest / 8.0),
+        "tiny": (0.0, tiny * 8.0),
+        "constant": (0.9 * largest, 0.0),
+    }[kind]
+    X = (shift + scale * rng.uniform(-3.0, 3.0, (n, d))).astype(dtype)
+    X[:, 0] = 1.0 + rng.normal(size=n)
+    shift, scale = np.append(1.0, np.full(d - 1, shift)), np.append(1.0, np.full(d - 1, scale))
+    inv_scale = np.divide(1.0, scale, out=np.zeros(d), where=scale > 0.0)
+    return X, shift.astype(dtype), inv_scale.astype(dtype)
+
+
+@pytest.mark.parametrize("ceiling", [np.inf, 1.0], ids=["free", "guarded"])
+@pytest.mark.parametrize("kind", ["centred", "offset", "large offset", "huge", "tiny", "constant"])
+@pytest.mark.parametrize(
+    ("k", "d", "batch_size"), [(1, 2, 2), (1, 8, 3), (1, 21, 32), (2, 19, 7), (4, 33, 41), (5, 9, 6)]
+)
+def test_columns_of_any_location_and_scale_equal_the_array_engine(k, d, batch_size, kind, ceiling, dtype, rng):
+    """Also rows in fours and left over, columns in lines and left over, batches of one piece and of several."""
+    n = 41
+    X, shift, inv_scale = columns(kind, n, d, dtype, rng)
+    Y, weight = rng.normal(size=(n, k)).astype(dtype), rng.uniform(0.1, 3.0, n).astype(dtype)
+    conditioning = Conditioning(shift, inv_scale, np.zeros(k, dtype), np.ones(k, dtype))
+    batches = -(-n // batch_size)
+    args = np.full(batches, 0.2 / d), 4 / (np.arange(1.0, batches + 1) + 3), batch_size, ceiling, True
+    order, results = rng.permutation(n), []
+    for engine in (kernel, _descent):
+        state = start(d, k, dtype, True)
+        for a in state:
+            a *= 100.0
+        total = engine.run_epoch(X, Y, order, weight, *conditioning, *terms(k, d, dtype), *state, *args)
+        results.append([np.array(total), *state])
+    for got, want in zip(*results, strict=True):
+        assert np.isfinite(want).all()
+        close(got / 10, want / 10, dtype)  # of some twenty updates one after another
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("reduced", [False, True], ids=["plain", "reduced"])
 @pytest.mark.parametrize("penalised", [None, "free", "positive"])

@@ -1,0 +1,17 @@
+/* What compilers differ in. */
+
+#ifndef GD_COMPILER_H
+#define GD_COMPILER_H
+
+#if defined(__GNUC__) || defined(__clang__)
+#define gd_prefetch(address) __builtin_prefetch(address)
+#define GD_NOINLINE __attribute__((noinline))
+#elif defined(_MSC_VER)
+#define gd_prefetch(address) ((void)0)
+#define GD_NOINLINE __declspec(noinline)
+#else
+#define gd_prefetch(address) ((void)0)
+#define GD_NOINLINE
+#endif
+
+#endif
