@@ -5,7 +5,7 @@ import pytest
 
 from sk_gdlinear import GDLinearRegressor
 
-CHUNKS = [25, 400, 2_000]
+CHUNKS = [60, 2_000]
 N, D = 12_000, 8
 
 
