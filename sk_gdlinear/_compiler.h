@@ -1,7 +1,9 @@
-/* What compilers differ in. */
+/* What compilers differ in, and the size of a cache line. */
 
 #ifndef GD_COMPILER_H
 #define GD_COMPILER_H
+
+#define GD_LINE_BYTES 64
 
 #if defined(__GNUC__) || defined(__clang__)
 #define gd_prefetch(address) __builtin_prefetch(address)

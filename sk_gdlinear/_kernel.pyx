@@ -17,6 +17,7 @@ from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 include "_terms.pxi"
 
 cdef extern from "_products.h" nogil:
+    enum: LINE_BYTES "GD_LINE_BYTES"
     void gd_four_dots_double(double **x, double **ahead, const double *w, Py_ssize_t d, double *dots) noexcept
     void gd_four_dots_float(float **x, float **ahead, const float *w, Py_ssize_t d, float *dots) noexcept
     void gd_add_four_double(double **x, const double *g, Py_ssize_t d, double *sum) noexcept
@@ -26,7 +27,6 @@ cdef enum:
     TILE_BYTES = 131072     # gathered at once: well within a common L2 cache
     TILE_ROWS = 64          # and at most so many rows, so that BLAS works while memory sends the next
     LOOK_AHEAD = 32         # rows asked from memory before they are needed
-    LINE_BYTES = 64         # one cache line
     BLOCK_BYTES = 512       # of a row, gathered at once
     FEW_TARGETS = 4         # up to which a product for each costs less than one for all together
     OFFSET_DOUBLE = 256     # offsets of columns, in their scales, up to which raw rows may be multiplied: they cost

@@ -9,8 +9,6 @@ Plain C, whose loops compilers vectorise; those that Cython writes they do not, 
 
 #include "_compiler.h"
 
-#define GD_LINE_BYTES 64
-
 /* dots[r] = x[r] . w, in four sums each, asking memory, line by line, for the rows `ahead`. */
 #define GD_DEFINE_FOUR_DOTS(name, real)                                                                               \
     GD_NOINLINE static void name(real *const *x, real *const *ahead, const real *w, ptrdiff_t d, real *dots)          \
