@@ -49,8 +49,11 @@ ERRORS_SMOOTHED = 8.0
 SAMPLE_ROWS = 1 << 14
 
 # Rows, and numbers, whose objective is computed at once, in cache.
-OBJECTIVE_ROWS = 2048
+OBJECTIVE_ROWS = 512
 OBJECTIVE_NUMBERS = 1 << 17
+
+# Rows handled at once where the engine is called for a block of them.
+BLOCK_ROWS = 2048
 
 
 def run_epoch(
@@ -256,7 +259,7 @@ class Descent:
         if self.preconditioner is None or not issparse(self.data.X):
             return self._run(self.data, rows, self.reduction, steps, mixing, batch_size)
         # A preconditioner moves all columns at every update; they are few, so that blocks of rows may be made dense.
-        total, n_batches = 0.0, max(1, OBJECTIVE_ROWS // batch_size)
+        total, n_batches = 0.0, max(1, BLOCK_ROWS // batch_size)
         for i in range(0, len(steps), n_batches):
             block = rows[i * batch_size : (i + n_batches) * batch_size]
             anchor = self.reduction.anchor[block]
@@ -295,7 +298,7 @@ class Descent:
             it.W[...], it.b[...] = self.answer
         self.reduction = Reduction.over(self.data)
         # Sparse rows touch far more memory than they hold: there as few as the descent takes stay in cache.
-        batch_size = min(self.batch_size, OBJECTIVE_ROWS) if issparse(self.data.X) else OBJECTIVE_ROWS
+        batch_size = min(self.batch_size, BLOCK_ROWS) if issparse(self.data.X) else BLOCK_ROWS
         for rows in self.data.segments():
             still = np.zeros(-(-len(rows) // batch_size))  # updates of step 0, which leave the weights alone
             self.visit(rows, still, still, batch_size)

@@ -15,13 +15,7 @@ from cython.view cimport array as cvarray
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 include "_terms.pxi"
-
-cdef extern from "_products.h" nogil:
-    enum: LINE_BYTES "GD_LINE_BYTES"
-    void gd_four_dots_double(double **x, double **ahead, const double *w, Py_ssize_t d, double *dots) noexcept
-    void gd_four_dots_float(float **x, float **ahead, const float *w, Py_ssize_t d, float *dots) noexcept
-    void gd_add_four_double(double **x, const double *g, Py_ssize_t d, double *sum) noexcept
-    void gd_add_four_float(float **x, const float *g, Py_ssize_t d, float *sum) noexcept
+include "_loops.pxi"
 
 cdef enum:
     TILE_BYTES = 131072     # gathered at once: well within a common L2 cache
@@ -38,21 +32,6 @@ cdef Py_ssize_t _tile_rows(Py_ssize_t d, Py_ssize_t itemsize, Py_ssize_t most) n
     return max(1, min(most, TILE_ROWS, TILE_BYTES // (max(d, 1) * itemsize)))
 
 
-cdef inline void _condition_row(
-    const floating *x, const floating *ahead, const floating *shift, const floating *inv_scale,
-    Py_ssize_t d, floating *z,
-) noexcept nogil:
-    """z <- (x - shift) * inv_scale, asking memory, line by line, for the row that comes ``ahead``."""
-    cdef Py_ssize_t line = LINE_BYTES // sizeof(floating), i, j
-    for i in range(d // line):
-        gd_prefetch(ahead + i * line)
-        for j in range(i * line, (i + 1) * line):
-            z[j] = (x[j] - shift[j]) * inv_scale[j]
-    gd_prefetch(ahead + d - 1)
-    for j in range(d - d % line, d):
-        z[j] = (x[j] - shift[j]) * inv_scale[j]
-
-
 cdef void _gather(
     const floating[:, ::1] X, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t rows,
     const floating *shift, const floating *inv_scale, floating *Z,
@@ -62,7 +41,7 @@ cdef void _gather(
     for part in range((d + width - 1) // width):
         first = part * width
         for i in range(rows):
-            _condition_row(
+            _condition(
                 &X[order[start + i], first], &X[order[min(start + i + LOOK_AHEAD, last)], first],
                 shift + first, inv_scale + first, min(width, d - first), Z + i * d + first,
             )
@@ -79,20 +58,6 @@ cdef void _gather_targets(
         for j in range(k):
             E[j] = b[j] - (Y[order[i], j] - shift[j]) * inv_scale[j]
         E += k
-
-
-cdef inline floating _dot(const floating *z, const floating *w, Py_ssize_t d) noexcept nogil:
-    """Sum of z * w, in four sums that the processor adds side by side."""
-    cdef floating s0 = 0, s1 = 0, s2 = 0, s3 = 0
-    cdef Py_ssize_t j
-    for j in range(d // 4):
-        s0 += z[4 * j] * w[4 * j]
-        s1 += z[4 * j + 1] * w[4 * j + 1]
-        s2 += z[4 * j + 2] * w[4 * j + 2]
-        s3 += z[4 * j + 3] * w[4 * j + 3]
-    for j in range(d - d % 4, d):
-        s0 += z[j] * w[j]
-    return (s0 + s1) + (s2 + s3)
 
 
 cdef void _add_forward(int rows, int d, int k, floating *Z, floating *W, floating *E) noexcept nogil:
@@ -149,10 +114,7 @@ cdef void _add_forward_raw(
         _four(X, order, start + i, x)
         _four(X, order, start + i + LOOK_AHEAD, ahead)
         for j in range(k):
-            if floating is double:
-                gd_four_dots_double(x, ahead, W + j * d, d, dots)
-            else:
-                gd_four_dots_float(x, ahead, W + j * d, d, dots)
+            _four_dots(x, ahead, W + j * d, d, dots)
             for c in range(4):
                 E[(i + c) * k + j] += dots[c]
     for i in range(rows - rows % 4, rows):
@@ -173,16 +135,10 @@ cdef void _add_gradient_raw(
         for j in range(k):
             for c in range(4):
                 g[c] = G[(i + c) * k + j]
-            if floating is double:
-                gd_add_four_double(x, g, d, grad + j * d)
-            else:
-                gd_add_four_float(x, g, d, grad + j * d)
+            _add_four(x, g, d, grad + j * d)
     for i in range(rows - rows % 4, rows):
-        x[0] = <floating*>&X[order[start + i], 0]
         for j in range(k):
-            g[0] = G[i * k + j]
-            for c in range(d):
-                grad[j * d + c] += g[0] * x[0][c]
+            _add(&X[order[start + i], 0], G[i * k + j], d, grad + j * d)
 
 
 cdef bint _raw_will_do(const floating[::1] shift, const floating[::1] inv_scale, Py_ssize_t k) noexcept nogil:
@@ -206,22 +162,10 @@ cdef void _raw_weights(
     floating *V, floating *c,
 ) noexcept nogil:
     """V and c with x . V + c = z . W + b."""
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t j
     for j in range(k):
-        for i in range(d):
-            V[j * d + i] = W[j * d + i] * inv_scale[i]
+        _scale(W + j * d, inv_scale, d, V + j * d)
         c[j] = b[j] - _dot(shift, V + j * d, d)
-
-
-cdef void _conditioned_gradient(
-    floating *grad, const floating *grad_b, const floating *shift, const floating *inv_scale, Py_ssize_t d,
-    Py_ssize_t k,
-) noexcept nogil:
-    """G^T X becomes G^T Z."""
-    cdef Py_ssize_t i, j
-    for j in range(k):
-        for i in range(d):
-            grad[j * d + i] = (grad[j * d + i] - grad_b[j] * shift[i]) * inv_scale[i]
 
 
 cdef void _precondition(int d, int k, floating *P, floating *grad, floating *along) noexcept nogil:
@@ -339,7 +283,7 @@ cdef double _batch_gradient(
     Maps at, const Terms *of, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t tile, floating *W, floating *b, Work work,
 ) noexcept nogil:
     """Gradient of the batch's loss, less that of its anchors, into work.grad and work.grad_b; return the loss."""
-    cdef Py_ssize_t d = X.shape[1], k = Y.shape[1], m = stop - start, lo = start, rows
+    cdef Py_ssize_t d = X.shape[1], k = Y.shape[1], m = stop - start, lo = start, rows, j
     cdef floating *Z = <floating*>work.Z
     cdef floating *E = <floating*>work.E
     cdef floating *V = <floating*>work.V
@@ -368,7 +312,8 @@ cdef double _batch_gradient(
             _add_gradient(<int>rows, <int>d, <int>k, Z, E, grad)
         lo += rows
     if work.raw:
-        _conditioned_gradient(grad, grad_b, shift, inv_scale, d, k)
+        for j in range(k):  # G^T X becomes G^T Z
+            _condition_gradient(grad + j * d, grad_b[j], shift, inv_scale, d)
     return total / m
 
 
@@ -417,60 +362,18 @@ cdef double _safe_step(
     return 0.0
 
 
-cdef void _add_drift(
-    floating *grad, const floating *drift, floating *change, Py_ssize_t size, floating rows,
-) noexcept nogil:
-    """change <- change + rows * grad, then grad <- grad + drift."""
-    cdef Py_ssize_t i
-    for i in range(size):
-        change[i] += rows * grad[i]
-        grad[i] += drift[i]
-
-
-cdef inline void _descend(
+cdef void _descend_penalised(
     floating *W, floating *mean, const floating *grad, const floating *l1, const floating *l2, bint positive,
     Py_ssize_t size, floating step, floating mix,
 ) noexcept nogil:
-    """W <- W - step * grad, then mean <- mean + mix * (W - mean); with a penalty, see _objective.Penalty, more."""
+    """_descend with the proximal step of _objective.Penalty; the mean is of the points before it."""
     cdef Py_ssize_t i
-    cdef floating width, point
-    if l1 != NULL:
-        for i in range(size):
-            width = step * l1[i]
-            point = W[i] - step * grad[i]
-            if mean != NULL:
-                mean[i] += mix * (point - mean[i])
-            W[i] = _threshold(point, width, positive) / (1 + step * l2[i])
-    elif mean != NULL:
-        for i in range(size):
-            W[i] -= step * grad[i]
-            mean[i] += mix * (W[i] - mean[i])
-    else:
-        for i in range(size):
-            W[i] -= step * grad[i]
-
-
-cdef inline void _descend_row(
-    floating *W, floating *mean, const floating *z, floating g, const floating *drift, floating *change,
-    Py_ssize_t size, floating step, floating mix,
-) noexcept nogil:
-    """_add_drift and _descend of the gradient g * z, in one loop."""
-    cdef floating grad
-    cdef Py_ssize_t i
-    if drift == NULL and mean == NULL:
-        for i in range(size):
-            W[i] -= step * g * z[i]
-    elif drift == NULL:
-        for i in range(size):
-            W[i] -= step * g * z[i]
-            mean[i] += mix * (W[i] - mean[i])
-    else:
-        for i in range(size):
-            grad = g * z[i]
-            change[i] += grad
-            W[i] -= step * (grad + drift[i])
-            if mean != NULL:
-                mean[i] += mix * (W[i] - mean[i])
+    cdef floating point
+    for i in range(size):
+        point = W[i] - step * grad[i]
+        if mean != NULL:
+            mean[i] += mix * (point - mean[i])
+        W[i] = _threshold(point, step * l1[i], positive) / (1 + step * l2[i])
 
 
 cdef double _row_safe_step(
@@ -499,7 +402,7 @@ cdef double _row_step(
     cdef floating s = 1 if weight is None else weight[row], e, g, offset = (<floating*>of.offset)[0], grad_b, unit = 1
     cdef double objective
     gd_prefetch(&Y[row_ahead, 0])
-    _condition_row(&X[row, 0], &X[row_ahead, 0], <floating*>at.shift, <floating*>at.inv_scale, d, z)
+    _condition(&X[row, 0], &X[row_ahead, 0], <floating*>at.shift, <floating*>at.inv_scale, d, z)
     e = b[0] - (Y[row, 0] - (<floating*>at.target_shift)[0]) * (<floating*>at.target_inv_scale)[0]
     e += _dot(z, W, d)
     g = _derivative(e, offset, (<floating*>of.low)[0], (<floating*>of.high)[0])
@@ -589,32 +492,16 @@ def run_epoch(
                 if not objective <= ceiling:
                     step = min(step, _safe_step(X, order, weight, at, start, stop, tile, k, fit_intercept, work))
                 descent, mixture = <floating>step, <floating>mix
-                _descend(W0, mean0, along, <floating*>of.l1, <floating*>of.l2, positive, k * d, descent, mixture)
+                if of.l1 == NULL:
+                    _descend(W0, mean0, along, k * d, descent, mixture)
+                else:
+                    _descend_penalised(
+                        W0, mean0, along, <floating*>of.l1, <floating*>of.l2, positive, k * d, descent, mixture,
+                    )
                 if fit_intercept:
-                    _descend(b0, mean_b0, grad_b, <floating*>NULL, <floating*>NULL, False, k, descent, mixture)
+                    _descend(b0, mean_b0, grad_b, k, descent, mixture)
             total += objective * (stop - start)
     return total
-
-
-cdef inline floating _square_norm(
-    const floating *x, const floating *shift, const floating *inv_scale, Py_ssize_t d,
-) noexcept nogil:
-    """Squared norm of a conditioned row, in four sums that the processor adds side by side."""
-    cdef floating z0, z1, z2, z3, s0 = 0, s1 = 0, s2 = 0, s3 = 0
-    cdef Py_ssize_t j
-    for j in range(d // 4):
-        z0 = (x[4 * j] - shift[4 * j]) * inv_scale[4 * j]
-        z1 = (x[4 * j + 1] - shift[4 * j + 1]) * inv_scale[4 * j + 1]
-        z2 = (x[4 * j + 2] - shift[4 * j + 2]) * inv_scale[4 * j + 2]
-        z3 = (x[4 * j + 3] - shift[4 * j + 3]) * inv_scale[4 * j + 3]
-        s0 += z0 * z0
-        s1 += z1 * z1
-        s2 += z2 * z2
-        s3 += z3 * z3
-    for j in range(d - d % 4, d):
-        z0 = (x[j] - shift[j]) * inv_scale[j]
-        s0 += z0 * z0
-    return (s0 + s1) + (s2 + s3)
 
 
 def max_row_norm(
@@ -645,43 +532,6 @@ cdef void _four_weights(
         weights[c] = 0.0 if i + c >= stop else 1.0 if weight is None else weight[order[i + c]]
 
 
-cdef void _add_values(
-    const floating *x0, const floating *x1, const floating *x2, const floating *x3, const double *s, Py_ssize_t d,
-    double *sums, double *low, double *high,
-) noexcept nogil:
-    """Weighted sums and ranges of four rows; three loops, each simple enough for the compiler to vectorise."""
-    cdef double s0 = s[0], s1 = s[1], s2 = s[2], s3 = s[3]
-    cdef floating a, c
-    cdef Py_ssize_t j
-    for j in range(d):
-        sums[j] += (s0 * x0[j] + s1 * x1[j]) + (s2 * x2[j] + s3 * x3[j])
-    for j in range(d):
-        a = x0[j] if x0[j] < x1[j] else x1[j]
-        c = x2[j] if x2[j] < x3[j] else x3[j]
-        a = a if a < c else c
-        low[j] = a if a < low[j] else low[j]
-    for j in range(d):
-        a = x0[j] if x0[j] > x1[j] else x1[j]
-        c = x2[j] if x2[j] > x3[j] else x3[j]
-        a = a if a > c else c
-        high[j] = a if a > high[j] else high[j]
-
-
-cdef void _add_squares(
-    const floating *x0, const floating *x1, const floating *x2, const floating *x3, const double *s, Py_ssize_t d,
-    const double *mean, double *squares,
-) noexcept nogil:
-    """Weighted sums of squared deviations of four rows."""
-    cdef double s0 = s[0], s1 = s[1], s2 = s[2], s3 = s[3], a0, a1, a2, a3
-    cdef Py_ssize_t j
-    for j in range(d):
-        a0 = x0[j] - mean[j]
-        a1 = x1[j] - mean[j]
-        a2 = x2[j] - mean[j]
-        a3 = x3[j] - mean[j]
-        squares[j] += (s0 * a0 * a0 + s1 * a1 * a1) + (s2 * a2 * a2 + s3 * a3 * a3)
-
-
 def column_moments(
     const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight,
     double[::1] mean, double[::1] square_deviation, double[::1] low, double[::1] high, double count,
@@ -706,13 +556,13 @@ def column_moments(
                 _four(X, order, i, x)
                 _four_weights(weight, order, i, stop, s)
                 total += (s[0] + s[1]) + (s[2] + s[3])
-                _add_values(x[0], x[1], x[2], x[3], s, d, block_mean, &low[0], &high[0])
+                _add_values(x, s, d, block_mean, &low[0], &high[0])
             for j in range(d):
                 block_mean[j] /= total
             for i in range(start, stop, 4):
                 _four(X, order, i, x)
                 _four_weights(weight, order, i, stop, s)
-                _add_squares(x[0], x[1], x[2], x[3], s, d, block_mean, squares)
+                _add_squares(x, s, d, block_mean, squares)
             for j in range(d):
                 delta = block_mean[j] - mean[j]
                 mean[j] += delta * (total / (count + total))
