@@ -71,6 +71,8 @@ class Moments:
         add = column_moments if kernel is None else kernel.column_moments
         with np.errstate(over="ignore", invalid="ignore"):  # squares out of range: see spread
             self.count = add(X, order, weight, self.mean, self.square_deviation, self.low, self.high, self.count)
+        # The mean of a constant is that constant, without rounding.
+        np.copyto(self.mean, self.low, where=(self.low == self.high) & np.isfinite(self.mean))
 
     def spread(self, centre):
         """Root mean square and largest absolute value about the mean, or about 0 if not ``centre``."""

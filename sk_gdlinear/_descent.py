@@ -48,9 +48,9 @@ ERRORS_SMOOTHED = 8.0
 # Rows whose errors show how far to smooth a kink of the loss.
 SAMPLE_ROWS = 1 << 14
 
-# Rows, and numbers, whose objective is computed at once, in cache.
+# Rows, and numbers, whose objective is computed at once.
 OBJECTIVE_ROWS = 512
-OBJECTIVE_NUMBERS = 1 << 17
+OBJECTIVE_NUMBERS = 1 << 19
 
 # Rows handled at once where the engine is called for a block of them.
 BLOCK_ROWS = 2048
@@ -133,32 +133,32 @@ def run_epoch(
 
 def mean_loss(data, conditioning, loss, W, b, every=1):
     """Loss per target over the rows, in conditioned units; over every ``every``-th block of rows only."""
-    # Offsets that dwarf a column's spread leave float32 few digits: there rows are centred first, in cache.
-    sparse = issparse(data.X)
-    centre = data.X.dtype == np.float32 and not sparse
-    coef, intercept = (W, b) if centre else conditioning.to_user(W, b)
-    if sparse:
-        kernel, B = kernel_for(data.X), np.ascontiguousarray(coef.T, dtype=np.float64)
-        multiply = product if kernel is None else kernel.product
-    unit = 1.0 if centre else conditioning.target_inv_scale
+    errors = errors_of(data, conditioning, W, b)
     totals, total_weight = np.zeros(len(b)), 0.0
     block = max(OBJECTIVE_ROWS, OBJECTIVE_NUMBERS // data.X.shape[1])
     for start in range(0, data.n_rows, every * block):
-        rows = slice(start, min(start + block, data.n_rows))
-        rows = rows if data.kept is None else data.kept[rows]
-        if sparse:
-            order = np.arange(rows.start, rows.stop) if data.kept is None else rows
-            E = error(multiply(data.X, order, B) + intercept, data.Y[rows])
-        else:
-            X, Y = data.X[rows], data.Y[rows]
-            if centre:
-                X, Y = conditioning.rows(X), conditioning.targets(Y)
-            E = error(forward(X, coef, intercept), Y)
-        E *= unit
+        stop = min(start + block, data.n_rows)
+        rows = np.arange(start, stop) if data.kept is None else data.kept[start:stop]
+        E = errors(rows)
         weight = None if data.weight is None else data.weight[rows]
         totals += batch_loss(E, loss, weight) * len(E)
         total_weight += len(E) if weight is None else float(weight.sum(dtype=np.float64))
     return totals / total_weight
+
+
+def errors_of(data, conditioning, W, b):
+    """Return a function from row numbers to the errors of these rows, in conditioned units, of shape (n, k)."""
+    X, Y, kernel = data.X, data.Y, kernel_for(data.X)
+    if not W.any():  # it takes no rows to know what these weights predict
+        return lambda rows: error(b, conditioning.targets(Y[rows]))
+    if issparse(X):
+        multiply = product if kernel is None else kernel.product
+        coef, intercept = conditioning.to_user(W, b)
+        B = np.ascontiguousarray(coef.T, dtype=np.float64)
+        return lambda rows: error(multiply(X, rows, B) + intercept, Y[rows]) * conditioning.target_inv_scale
+    if kernel is None:
+        return lambda rows: error(forward(conditioning.rows(X[rows]), W, b), conditioning.targets(Y[rows]))
+    return lambda rows: kernel.errors(X, Y, rows, *conditioning, W, b)
 
 
 @dataclass

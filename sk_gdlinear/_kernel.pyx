@@ -11,6 +11,8 @@ from libc.math cimport fabs, isfinite
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+import numpy as np
+
 from cython.view cimport array as cvarray
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
@@ -25,7 +27,7 @@ cdef enum:
     FEW_TARGETS = 4         # up to which a product for each costs less than one for all together
     OFFSET_DOUBLE = 256     # offsets of columns, in their scales, up to which raw rows may be multiplied: they cost
     OFFSET_FLOAT = 16       # as many digits
-    STATISTICS_BYTES = 262144       # rows whose moments are taken in two passes, in cache
+    STATISTICS_BYTES = 65536   # rows whose moments are taken in two passes, in cache
 
 
 cdef Py_ssize_t _tile_rows(Py_ssize_t d, Py_ssize_t itemsize, Py_ssize_t most) noexcept nogil:
@@ -278,15 +280,28 @@ cdef struct Maps:
     void *target_inv_scale
 
 
+cdef void _errors(
+    const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, Maps at, Py_ssize_t start,
+    Py_ssize_t rows, floating *W, floating *b, Work work, floating *E,
+) noexcept nogil:
+    """E <- Z W^T + b - Y', the targets conditioned; where work.raw is set, W and b are those of _raw_weights."""
+    cdef Py_ssize_t d = X.shape[1], k = Y.shape[1]
+    cdef floating *Z = <floating*>work.Z
+    _gather_targets(Y, order, start, rows, <floating*>at.target_shift, <floating*>at.target_inv_scale, b, E)
+    if work.raw:
+        _add_forward_raw(X, order, start, rows, k, W, E)
+    else:
+        _gather(X, order, start, rows, <floating*>at.shift, <floating*>at.inv_scale, Z)
+        _add_forward(<int>rows, <int>d, <int>k, Z, W, E)
+
+
 cdef double _batch_gradient(
     const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order, const floating[::1] weight,
     Maps at, const Terms *of, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t tile, floating *W, floating *b, Work work,
 ) noexcept nogil:
     """Gradient of the batch's loss, less that of its anchors, into work.grad and work.grad_b; return the loss."""
     cdef Py_ssize_t d = X.shape[1], k = Y.shape[1], m = stop - start, lo = start, rows, j
-    cdef floating *Z = <floating*>work.Z
     cdef floating *E = <floating*>work.E
-    cdef floating *V = <floating*>work.V
     cdef floating *grad = <floating*>work.grad
     cdef floating *grad_b = <floating*>work.grad_b
     cdef floating *shift = <floating*>at.shift
@@ -295,21 +310,17 @@ cdef double _batch_gradient(
     memset(grad, 0, k * d * sizeof(floating))
     memset(grad_b, 0, k * sizeof(floating))
     if work.raw:
-        _raw_weights(W, b, shift, inv_scale, d, k, V, <floating*>work.c)
+        _raw_weights(W, b, shift, inv_scale, d, k, <floating*>work.V, <floating*>work.c)
+        W = <floating*>work.V
         b = <floating*>work.c
     while lo < stop:
         rows = min(tile, stop - lo)
-        _gather_targets(Y, order, lo, rows, <floating*>at.target_shift, <floating*>at.target_inv_scale, b, E)
-        if work.raw:
-            _add_forward_raw(X, order, lo, rows, k, V, E)
-        else:
-            _gather(X, order, lo, rows, shift, inv_scale, Z)
-            _add_forward(<int>rows, <int>d, <int>k, Z, W, E)
+        _errors(X, Y, order, at, lo, rows, W, b, work, E)
         total += _output_gradient(E, of, weight, order, lo, rows, k, m, grad_b)
         if work.raw:
             _add_gradient_raw(X, order, lo, rows, k, E, grad)
         else:
-            _add_gradient(<int>rows, <int>d, <int>k, Z, E, grad)
+            _add_gradient(<int>rows, <int>d, <int>k, <floating*>work.Z, E, grad)
         lo += rows
     if work.raw:
         for j in range(k):  # G^T X becomes G^T Z
@@ -504,6 +515,36 @@ def run_epoch(
     return total
 
 
+def errors(
+    const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order,
+    const floating[::1] shift, const floating[::1] inv_scale,
+    const floating[::1] target_shift, const floating[::1] target_inv_scale, floating[:, ::1] W, floating[::1] b,
+):
+    """Conditioned errors of the rows ``order``, (len(order), k)."""
+    cdef Py_ssize_t n = order.shape[0], d = X.shape[1], k = Y.shape[1], start = 0
+    cdef Py_ssize_t tile = _tile_rows(d, sizeof(floating), n)
+    cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating), False)
+    cdef Work work = workspace.p
+    cdef Maps at
+    cdef floating[:, ::1] E = np.empty((n, k), np.float64 if floating is double else np.float32)
+    cdef floating *W0 = &W[0, 0]
+    cdef floating *b0 = &b[0]
+    at.shift = <void*>&shift[0]
+    at.inv_scale = <void*>&inv_scale[0]
+    at.target_shift = <void*>&target_shift[0]
+    at.target_inv_scale = <void*>&target_inv_scale[0]
+    work.raw = _raw_will_do(shift, inv_scale, k)
+    with nogil:
+        if work.raw:
+            _raw_weights(W0, b0, &shift[0], &inv_scale[0], d, k, <floating*>work.V, <floating*>work.c)
+            W0 = <floating*>work.V
+            b0 = <floating*>work.c
+        while start < n:
+            _errors(X, Y, order, at, start, min(tile, n - start), W0, b0, work, &E[start, 0])
+            start += tile
+    return np.asarray(E)
+
+
 def max_row_norm(
     const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight,
     const floating[::1] shift, const floating[::1] inv_scale, bint fit_intercept,
@@ -541,6 +582,7 @@ def column_moments(
     cdef Py_ssize_t block_rows = max(16, STATISTICS_BYTES // (sizeof(floating) * max(d, 1)))
     cdef double total, delta
     cdef floating *x[4]
+    cdef floating *ahead[4]
     cdef double s[4]
     cdef double[::1] block_sums = cvarray(shape=(d,), itemsize=sizeof(double), format="d")
     cdef double[::1] block_squares = cvarray(shape=(d,), itemsize=sizeof(double), format="d")
@@ -562,7 +604,8 @@ def column_moments(
             for i in range(start, stop, 4):
                 _four(X, order, i, x)
                 _four_weights(weight, order, i, stop, s)
-                _add_squares(x, s, d, block_mean, squares)
+                _four(X, order, i + block_rows, ahead)
+                _add_squares(x, ahead, s, d, block_mean, squares)
             for j in range(d):
                 delta = block_mean[j] - mean[j]
                 mean[j] += delta * (total / (count + total))

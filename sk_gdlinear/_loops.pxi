@@ -44,8 +44,12 @@ cdef extern from "_loops.h" nogil:
         double **x, const double *s, Py_ssize_t d, double *sums, double *low, double *high,
     ) noexcept
     void gd_add_values_float(float **x, const double *s, Py_ssize_t d, double *sums, double *low, double *high) noexcept
-    void gd_add_squares_double(double **x, const double *s, Py_ssize_t d, const double *mean, double *squares) noexcept
-    void gd_add_squares_float(float **x, const double *s, Py_ssize_t d, const double *mean, double *squares) noexcept
+    void gd_add_squares_double(
+        double **x, double **ahead, const double *s, Py_ssize_t d, const double *mean, double *squares,
+    ) noexcept
+    void gd_add_squares_float(
+        float **x, float **ahead, const double *s, Py_ssize_t d, const double *mean, double *squares,
+    ) noexcept
 
 
 cdef inline floating _dot(const floating *x, const floating *w, Py_ssize_t d) noexcept nogil:
@@ -151,9 +155,9 @@ cdef inline void _add_values(
 
 
 cdef inline void _add_squares(
-    floating **x, const double *s, Py_ssize_t d, const double *mean, double *squares,
+    floating **x, floating **ahead, const double *s, Py_ssize_t d, const double *mean, double *squares,
 ) noexcept nogil:
     if floating is double:
-        gd_add_squares_double(x, s, d, mean, squares)
+        gd_add_squares_double(x, ahead, s, d, mean, squares)
     else:
-        gd_add_squares_float(x, s, d, mean, squares)
+        gd_add_squares_float(x, ahead, s, d, mean, squares)

@@ -211,14 +211,20 @@ GD_LOOP void GD_OF_REAL(gd_add_values)(
     }
 }
 
-/* squares += s[0] (x[0] - mean)^2 + ... + s[3] (x[3] - mean)^2 */
+/* squares += s[0] (x[0] - mean)^2 + ... + s[3] (x[3] - mean)^2, after asking memory for the rows `ahead`. */
 GD_LOOP void GD_OF_REAL(gd_add_squares)(
-    GD_REAL *const *x, const double *s, ptrdiff_t d, const double *mean, double *__restrict squares)
+    GD_REAL *const *x, GD_REAL *const *ahead, const double *s, ptrdiff_t d, const double *mean,
+    double *__restrict squares)
 {
+    const ptrdiff_t line = GD_LINE_BYTES / sizeof(GD_REAL);
     const GD_REAL *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
     const double s0 = s[0], s1 = s[1], s2 = s[2], s3 = s[3];
     double a0, a1, a2, a3;
     ptrdiff_t j;
+    int r;
+    for (r = 0; r < 4; r++)
+        for (j = 0; j < d; j += line)
+            gd_prefetch(ahead[r] + j);
     for (j = 0; j < d; j++) {
         a0 = x0[j] - mean[j];
         a1 = x1[j] - mean[j];

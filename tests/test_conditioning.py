@@ -120,6 +120,13 @@ def test_a_constant_column_has_no_spread_whatever_rounding_leaves():
     assert [float(a[0]) for a in m.spread(centre=True)] == [0.0, 0.0]
 
 
+def test_the_mean_of_a_constant_is_that_constant(engine):
+    """Three times 0.1, summed, are more than 0.3."""
+    m = moments(np.full((3, 1), 0.1))
+    assert m.mean == 0.1
+    assert m.merged(moments(np.full((6, 1), 0.1))).mean == 0.1
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_array_functions_take_in_block_after_block(sparse, weighted):

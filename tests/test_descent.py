@@ -210,7 +210,7 @@ def test_mean_loss_of_float32_rows_keeps_its_digits_where_offsets_dwarf_the_spre
 
 @pytest.mark.parametrize("index", [False, True])
 def test_mean_loss_of_every_fourth_block_is_that_of_its_rows(rng, index):
-    n, d = 4 * 2_048 + 100, 64  # blocks of 2,048 rows of 64 columns
+    n, d = 4 * 2_048 + 100, 256  # blocks of 2,048 rows of 256 columns
     X, Y = rng.normal(size=(n, d)), rng.normal(size=(n, 1))
     rows = np.r_[0:2_048, 4 * 2_048 : n]
     if index:

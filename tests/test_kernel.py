@@ -149,6 +149,20 @@ def test_columns_of_any_location_and_scale_equal_the_array_engine(k, d, batch_si
         close(got / 10, want / 10, dtype)  # of some twenty updates one after another
 
 
+@pytest.mark.parametrize("kind", ["centred", "offset", "large offset", "huge", "tiny", "constant"])
+@pytest.mark.parametrize(("k", "n_rows"), [(1, 1), (1, 300), (3, 150), (5, 7)])
+def test_errors_of_rows_are_those_of_conditioned_ones(k, n_rows, kind, dtype, rng):
+    n, d = 300, 21
+    X, shift, inv_scale = columns(kind, n, d, dtype, rng)
+    Y, (W, b, _, _) = rng.normal(2.0, 3.0, size=(n, k)).astype(dtype), start(d, k, dtype, True)
+    conditioning = Conditioning(shift, inv_scale, np.full(k, 2.0, dtype), np.full(k, 0.5, dtype))
+    rows, W = rng.permutation(n)[:n_rows], 100.0 * W.astype(np.float64)
+    Z, b = (X[rows].astype(np.float64) - shift) * inv_scale, 100.0 * b.astype(np.float64)
+    got = kernel.errors(X, Y, rows, *conditioning, W.astype(dtype), b.astype(dtype))
+    assert got.dtype == dtype
+    close(got, Z @ W.T + b - (Y[rows].astype(np.float64) - 2.0) / 2.0, dtype)
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("reduced", [False, True], ids=["plain", "reduced"])
 @pytest.mark.parametrize("penalised", [None, "free", "positive"])
