@@ -116,9 +116,9 @@ def cut(stretches, rows):
         held.append(stretch)
         length += len(stretch)
         if length >= rows:
-            joined, whole = np.concatenate(held), length // rows * rows
+            joined, whole = held[0] if len(held) == 1 else np.concatenate(held), length // rows * rows
             for start in range(0, whole, rows):
                 yield joined[start : start + rows]
-            held, length = [joined[whole:]], length - whole
+            held, length = [joined[whole:]] if length > whole else [], length - whole
     if length:
         yield np.concatenate(held)
