@@ -33,8 +33,10 @@ def make_rows(rng, n=3_000, d=5, k=None):
     return X, y if k else y[:, 0]
 
 
-def partitioned(*arrays, chunks=(700, 1_100, 300, 900)):
-    return [da.from_array(a, chunks=(chunks, *a.shape[1:])) for a in arrays]
+def partitioned(*arrays, chunks=(700, 1_100, 300, 900), persist=True):
+    """The arrays as partitions, which lie on the workers, or else are sent anew with each question."""
+    lazy = [da.from_array(a, chunks=(chunks, *a.shape[1:])) for a in arrays]
+    return distributed.get_client().persist(lazy) if persist else lazy
 
 
 def bytes_sent(dask_worker):
@@ -184,7 +186,7 @@ def test_the_loss_curve_is_the_objective(rng, seed, params):
 
 def test_the_answer_does_not_depend_on_who_does_what(rng, seed, client):
     """Random orders belong to partitions, not to workers."""
-    data = partitioned(*make_rows(rng))
+    data = partitioned(*make_rows(rng), persist=False)
     model = DaskGDLinearRegressor(random_state=seed).fit(*data)
     one = next(iter(client.scheduler_info()["workers"]))
     with distributed.Client(client.scheduler.address) as other:
@@ -366,15 +368,14 @@ def test_what_travels_does_not_grow_with_the_rows(client):
 
 @pytest.mark.parametrize("persist", [True, False])
 @pytest.mark.parametrize("where", ["X", "y", "sample_weight"])
-def test_an_unfit_value_names_its_partition_and_changes_nothing(rng, client, state_of, where, persist):
+def test_an_unfit_value_names_its_partition_and_changes_nothing(rng, state_of, where, persist):
     X, y = make_rows(rng)
     data = dict(X=X, y=y, sample_weight=np.ones(len(X)))
     model = DaskGDLinearRegressor(random_state=0).fit(*partitioned(*data.values()))
     before = state_of(model)
     data[where][2_000] = np.nan  # of partition 2
-    parts = partitioned(*data.values())
     with pytest.raises(ValueError, match="In partition 2, counted from 0: .*NaN"):
-        model.fit(*(client.persist(parts) if persist else parts))
+        model.fit(*partitioned(*data.values(), persist=persist))
     assert state_of(model) == before
 
 

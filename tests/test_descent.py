@@ -173,12 +173,12 @@ def test_a_batch_far_above_the_objective_of_the_mean_gets_the_safe_step(rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("kind", ["dense", "sparse", "sparse without its kernel"])
+@pytest.mark.parametrize("kind", ["dense", "dense without its kernel", "sparse", "sparse without its kernel"])
 @pytest.mark.parametrize("weighted", [False, True, "zeros"])
 def test_mean_loss_is_the_weighted_mean_over_the_rows_that_count(rng, weighted, kind, dtype, monkeypatch):
     n, d, k = 4_400, 3, 2  # of more than two blocks
     monkeypatch.setattr("sk_gdlinear._descent.OBJECTIVE_NUMBERS", 1)
-    if kind == "sparse without its kernel":
+    if "without" in kind:
         monkeypatch.setattr("sk_gdlinear._descent.kernel_for", lambda X: None)
     X, Y = (a.astype(dtype) for a in data_of(rng, n, d, k))
     weight = None
@@ -187,7 +187,7 @@ def test_mean_loss_is_the_weighted_mean_over_the_rows_that_count(rng, weighted, 
     c = Conditioning(*(a.astype(dtype) for a in (X.mean(axis=0), 1 / X.std(axis=0), Y.mean(axis=0), 1 / Y.std(axis=0))))
     W, b = (rng.normal(size=shape).astype(dtype) for shape in ((k, d), k))
     index = np.flatnonzero(weight) if weighted == "zeros" else None
-    data = Data(X if kind == "dense" else csr_array(X), Y, weight, index)
+    data = Data(csr_array(X) if kind.startswith("sparse") else X, Y, weight, index)
     loss = huber(None, 0.5)[1].scaled(np.ones(2), np.float64)
     got = mean_loss(data, c, loss, W, b)
     X, Y, W, b, shift, scale, middle, unit = (a.astype(np.float64) for a in (X, Y, W, b, *c))

@@ -86,7 +86,7 @@ def test_streams_in_threads_give_the_bits_of_one_after_another(rows):
             assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("call", ["run_epoch", "column_moments", "max_row_norm", "sparse run_epoch"])
+@pytest.mark.parametrize("call", ["run_epoch", "errors", "column_moments", "max_row_norm", "sparse run_epoch"])
 def test_kernel_runs_beside_python(call):
     """The interpreter switches threads only where one gives way; so what main counts, it counts during the call."""
     if kernel is None:
@@ -101,6 +101,7 @@ def test_kernel_runs_beside_python(call):
     run = {
         "run_epoch": lambda: kernel.run_epoch(X, *epoch, *steps),
         "sparse run_epoch": lambda: sparse_kernel.run_epoch(entries, *epoch, *steps),
+        "errors": lambda: kernel.errors(X, epoch[0], order, zeros, ones, zeros[:1], ones[:1], *start[:2]),
         "column_moments": lambda: kernel.column_moments(X, order, None, *(np.zeros(10) for _ in range(4)), 0.0),
         "max_row_norm": lambda: kernel.max_row_norm(X, order, None, zeros, ones, True),
     }[call]
