@@ -48,9 +48,11 @@ ERRORS_SMOOTHED = 8.0
 # Rows whose errors show how far to smooth a kink of the loss.
 SAMPLE_ROWS = 1 << 14
 
-# Rows, and numbers, whose objective is computed at once.
+# Rows at least, and numbers at most, whose objective is computed at once; and blocks of them at least, where there are
+# as many rows: those that are watched lie in all parts of the data.
 OBJECTIVE_ROWS = 512
 OBJECTIVE_NUMBERS = 1 << 19
+OBJECTIVE_BLOCKS = 16
 
 # Rows handled at once where the engine is called for a block of them.
 BLOCK_ROWS = 2048
@@ -135,15 +137,21 @@ def mean_loss(data, conditioning, loss, W, b, every=1):
     """Loss per target over the rows, in conditioned units; over every ``every``-th block of rows only."""
     errors = errors_of(data, conditioning, W, b)
     totals, total_weight = np.zeros(len(b)), 0.0
-    block = max(OBJECTIVE_ROWS, OBJECTIVE_NUMBERS // data.X.shape[1])
+    block = block_rows(data, every)
     for start in range(0, data.n_rows, every * block):
         stop = min(start + block, data.n_rows)
-        rows = np.arange(start, stop) if data.kept is None else data.kept[start:stop]
+        rows = np.arange(start, stop, dtype=np.intp) if data.kept is None else data.kept[start:stop]
         E = errors(rows)
         weight = None if data.weight is None else data.weight[rows]
         totals += batch_loss(E, loss, weight) * len(E)
         total_weight += len(E) if weight is None else float(weight.sum(dtype=np.float64))
     return totals / total_weight
+
+
+def block_rows(data, every):
+    """Return how many rows a block has of which every ``every``-th is looked at."""
+    most = OBJECTIVE_NUMBERS // max(data.X.shape[1], data.Y.shape[1])
+    return max(OBJECTIVE_ROWS, min(most, data.n_rows // (OBJECTIVE_BLOCKS * every)))
 
 
 def errors_of(data, conditioning, W, b):
@@ -264,7 +272,7 @@ class Descent:
             block = rows[i * batch_size : (i + n_batches) * batch_size]
             anchor = self.reduction.anchor[block]
             total += self._run(
-                self.data.dense(block), np.arange(len(block)), self.reduction._replace(anchor=anchor),
+                self.data.dense(block), np.arange(len(block), dtype=np.intp), self.reduction._replace(anchor=anchor),
                 steps[i : i + n_batches], mixing[i : i + n_batches], batch_size,
             )  # fmt: skip
             self.reduction.anchor[block] = anchor
@@ -288,7 +296,7 @@ class Descent:
         kernel, data = kernel_for(self.data.X), self.data
         if kernel is None or not issparse(data.X):
             return data.X
-        order = np.arange(data.n_rows) if data.kept is None else data.kept
+        order = np.arange(data.n_rows, dtype=np.intp) if data.kept is None else data.kept
         return kernel.ConditionedRows(data.X, order, self.conditioning.shift, self.conditioning.inv_scale)
 
     def reduce_variance(self):

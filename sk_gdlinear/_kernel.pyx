@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The array engine of ``_descent`` and ``_conditioning``, compiled for dense rows.
 
-Same arguments, same arithmetic, same results as the functions of the same name there; ``tests/test_kernel.py`` holds
-the two equal. How rows are multiplied stands in ``_products.pxi``. The input is never copied whole.
+Same arguments, same arithmetic, same results as the functions of the same name there, and ``errors`` as
+``_descent.errors_of``; ``tests/test_kernel.py`` holds the two equal. How rows are multiplied stands in
+``_products.pxi``. The input is never copied whole.
 """
 
 from libc.math cimport fabs, isfinite
@@ -370,7 +371,8 @@ def run_epoch(
 def errors(
     const floating[:, ::1] X, const floating[:, ::1] Y, const Py_ssize_t[::1] order,
     const floating[::1] shift, const floating[::1] inv_scale,
-    const floating[::1] target_shift, const floating[::1] target_inv_scale, floating[:, ::1] W, floating[::1] b,
+    const floating[::1] target_shift, const floating[::1] target_inv_scale,
+    const floating[:, ::1] W, const floating[::1] b,
 ):
     """Conditioned errors of the rows ``order``, (len(order), k)."""
     cdef Py_ssize_t n = order.shape[0], d = X.shape[1], k = Y.shape[1], start = 0
@@ -379,8 +381,8 @@ def errors(
     cdef Work work = workspace.p
     cdef Maps at
     cdef floating[:, ::1] E = np.empty((n, k), np.float64 if floating is double else np.float32)
-    cdef floating *W0 = &W[0, 0]
-    cdef floating *b0 = &b[0]
+    cdef floating *W0 = <floating*>&W[0, 0]
+    cdef floating *b0 = <floating*>&b[0]
     at.shift = <void*>&shift[0]
     at.inv_scale = <void*>&inv_scale[0]
     at.target_shift = <void*>&target_shift[0]

@@ -1,7 +1,6 @@
 # The loops of _loops.h, for whichever of the two types.
 
 cdef extern from "_loops.h" nogil:
-    enum: LINE_BYTES "GD_LINE_BYTES"
     double gd_dot_double(const double *x, const double *w, Py_ssize_t d) noexcept
     float gd_dot_float(const float *x, const float *w, Py_ssize_t d) noexcept
     void gd_four_dots_double(double **x, double **ahead, const double *w, Py_ssize_t d, double *dots) noexcept

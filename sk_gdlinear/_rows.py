@@ -91,11 +91,11 @@ def shuffled(n, rng):
     the order, hence the rows of a batch, then come from different random runs, as good as independent.
     """
     if n <= FULL_SHUFFLE_ROWS:
-        yield rng.permutation(n)
+        yield rng.permutation(n).astype(np.intp, copy=False)
         return
     n_runs, left = divmod(n, RUN_ROWS)
     first = int(rng.integers(left + 1))  # the rows in no run: before the first, behind the last
-    rest = np.append(np.arange(first), np.arange(first + n_runs * RUN_ROWS, n))
+    rest = np.append(np.arange(first), np.arange(first + n_runs * RUN_ROWS, n)).astype(np.intp, copy=False)
     runs = np.arange(first, first + n_runs * RUN_ROWS, RUN_ROWS, dtype=np.int32 if n < 2**31 else np.int64)
     for part in (rest, runs):
         rng.shuffle(part)

@@ -210,9 +210,9 @@ def test_mean_loss_of_float32_rows_keeps_its_digits_where_offsets_dwarf_the_spre
 
 @pytest.mark.parametrize("index", [False, True])
 def test_mean_loss_of_every_fourth_block_is_that_of_its_rows(rng, index):
-    n, d = 4 * 2_048 + 100, 256  # blocks of 2,048 rows of 256 columns
-    X, Y = rng.normal(size=(n, d)), rng.normal(size=(n, 1))
-    rows = np.r_[0:2_048, 4 * 2_048 : n]
+    n, d = 80_100, 64
+    X, Y, W = rng.normal(size=(n, d)), rng.normal(size=(n, 1)), rng.normal(size=(1, d))
+    rows = np.flatnonzero(np.arange(n) // (n // 64) % 4 == 0)  # of 64 blocks and a rest
     if index:
         places = rng.permutation(n).astype(np.intp)
         rows = places[rows]
@@ -220,11 +220,11 @@ def test_mean_loss_of_every_fourth_block_is_that_of_its_rows(rng, index):
         Data(X, Y, None, places if index else None),
         Conditioning.identity(d, 1, np.float64),
         squared_error(None)[1],
-        np.zeros((1, d)),
+        W,
         np.zeros(1),
         every=4,
     )
-    assert_allclose(got, [(Y[rows] ** 2).mean() / 2], rtol=1e-12)
+    assert_allclose(got, [((X[rows] @ W.T - Y[rows]) ** 2).mean() / 2], rtol=1e-12)
 
 
 def test_objective_is_that_of_all_rows_or_of_every_second_block_if_asked(rng, monkeypatch):

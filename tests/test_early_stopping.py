@@ -448,8 +448,9 @@ def test_curves_stay_side_by_side_from_call_to_call(small, seed):
 def test_the_curve_of_long_data_has_the_level_of_all_rows(rng, validated):
     """Where the rows that are not watched between epochs hold all the noise."""
     X = rng.normal(size=(100_000, 3))
-    block = max(_descent.OBJECTIVE_ROWS, _descent.OBJECTIVE_NUMBERS // 3)
+    block = _descent.block_rows(Data(X, X[:, :1]), _training.WATCH_EVERY)
     unwatched = np.arange(len(X)) // block % _training.WATCH_EVERY > 0
+    assert 0.7 < unwatched.mean() < 0.8
     y = X @ [1.0, 2.0, 3.0] + unwatched * rng.normal(size=len(X))
     validation = dict(X_val=X[:1000], y_val=y[:1000]) if validated else {}
     params = dict(PLAIN, learning_rate=1e-4, tol=None, random_state=0)

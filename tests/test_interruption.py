@@ -181,7 +181,7 @@ def test_a_signal_ends_the_epochs_of_a_process_of_its_own():
         while not child.stdout.readline().startswith("     3 "):
             assert child.poll() is None
         child.send_signal(signal.SIGINT)
-        out, _ = child.communicate(timeout=60)
+        out, _ = child.communicate(timeout=200)
     finally:
         child.kill()
     assert out.splitlines()[-1] == "interrupted ConvergenceWarning True"

@@ -130,30 +130,36 @@ def test_kernel_runs_beside_python(call):
 
 # --- processes -------------------------------------------------------------------------------------------------------
 
+METHODS = [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
 
-def fit_in_children(method):
-    """Print whether two children, begun by ``method``, fit and predict as this process does, which did so before."""
+
+def fit_in_children():
+    """Print whether children, begun in every way there is, fit and predict as this process does, which did so before.
+
+    Fork copies a process in which BLAS has run already.
+    """
     X = np.random.default_rng(0).normal(size=(2_000, 200))
     Y = X[:, :3] + 1.0
     models = [make(seed) for seed in range(2)]
     here = [methodcaller("fit", X, Y)(model) for model in models]
-    with multiprocessing.get_context(method).Pool(2) as pool:
-        there = pool.map_async(methodcaller("fit", X, Y), models).get(100)
-        predictions = pool.map_async(methodcaller("predict", X), here).get(100)
-    trios = zip(here, there, predictions, strict=True)
-    same = [(a.coef_ == b.coef_).all() and (a.predict(X) == p).all() for a, b, p in trios]
-    print(method, all(same))
+    for method in METHODS:
+        with multiprocessing.get_context(method).Pool(2 if method == "fork" else 1) as pool:
+            there = pool.map_async(methodcaller("fit", X, Y), models).get(100)
+            predictions = pool.map_async(methodcaller("predict", X), here).get(100)
+        trios = zip(here, there, predictions, strict=True)
+        same = [(a.coef_ == b.coef_).all() and (a.predict(X) == p).all() for a, b, p in trios]
+        print(method, all(same))
 
 
 def coefficients():
-    """Print the coefficients of fits large enough for OpenBLAS to use its threads, if it may."""
+    """Print, twice, the coefficients of fits large enough for OpenBLAS to use its threads, if it may."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1_000, 300))
     Y = X @ rng.normal(size=(300, 3)) + rng.normal(size=(1_000, 3))
-    for y in (Y, Y[:, 0]):
-        for params in ({}, {"batch_size": 500}, {"batch_size": None}):
-            model = make(**params).fit(X, y)
-            print(*(value.hex() for value in np.append(model.coef_, model.predict(X)).tolist()))
+    for params in [{}, {"batch_size": 500}, {"batch_size": None}] * 2:
+        models = [make(**params).fit(X, y) for y in (Y, Y[:, 0])]
+        numbers = np.concatenate([np.append(model.coef_, model.predict(X)) for model in models])
+        print(*(value.hex() for value in numbers.tolist()))
 
 
 def in_a_new_process(*arguments, **environment):
@@ -171,25 +177,20 @@ def in_a_new_process(*arguments, **environment):
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "method", [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
-)
-def test_child_processes_fit_as_their_parent(method):
-    """Fork copies a process in which BLAS has run already."""
-    assert in_a_new_process("children", method).split() == [method, "True"]
+def test_child_processes_fit_as_their_parent():
+    assert in_a_new_process("children").splitlines() == [f"{method} True" for method in METHODS]
 
 
 def test_blas_threads_change_no_more_than_rounding_and_the_same_number_nothing():
-    one, two, again = (in_a_new_process("coefficients", OPENBLAS_NUM_THREADS=threads) for threads in "122")
-    assert two == again
-    for line, other in zip(one.splitlines(), two.splitlines(), strict=True):
+    one, two = (in_a_new_process("coefficients", OPENBLAS_NUM_THREADS=n).splitlines() for n in "12")
+    for lines in (one, two):
+        assert len(lines) == 6
+        assert lines[:3] == lines[3:]
+    for line, other in zip(one, two, strict=True):
         a, b = ([float.fromhex(number) for number in text.split()] for text in (line, other))
         # some hundred updates one after another, each rounded in another order
         assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "children":
-        fit_in_children(sys.argv[2])
-    else:
-        coefficients()
+    {"children": fit_in_children, "coefficients": coefficients}[sys.argv[1]]()
