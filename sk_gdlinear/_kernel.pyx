@@ -100,7 +100,7 @@ cdef struct Work:
 
 
 cdef class _Workspace:
-    """Buffers of one epoch, freed with it."""
+    """Buffers of one call, freed with it."""
 
     cdef Work p
 
@@ -131,6 +131,18 @@ cdef struct Maps:
     void *inv_scale
     void *target_shift      # (k,) and (k,): the same for y
     void *target_inv_scale
+
+
+cdef Maps _maps(
+    const floating[::1] shift, const floating[::1] inv_scale,
+    const floating[::1] target_shift, const floating[::1] target_inv_scale,
+) noexcept nogil:
+    cdef Maps at
+    at.shift = <void*>&shift[0]
+    at.inv_scale = <void*>&inv_scale[0]
+    at.target_shift = <void*>&target_shift[0]
+    at.target_inv_scale = <void*>&target_inv_scale[0]
+    return at
 
 
 cdef void _errors(
@@ -303,7 +315,7 @@ def run_epoch(
     cdef Py_ssize_t tile = _tile_rows(d, sizeof(floating), min(batch_size, n))
     cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating), preconditioner is not None)
     cdef Work work = workspace.p
-    cdef Maps at
+    cdef Maps at = _maps(shift, inv_scale, target_shift, target_inv_scale)
     cdef Terms of
     cdef bint average = mean_W is not None
     cdef floating *W0 = &W[0, 0]
@@ -316,10 +328,6 @@ def run_epoch(
     cdef floating *P = <floating*>&preconditioner[0, 0] if preconditioner is not None else NULL
     cdef floating descent, mixture
     cdef double objective, step, mix, total = 0.0
-    at.shift = <void*>&shift[0]
-    at.inv_scale = <void*>&inv_scale[0]
-    at.target_shift = <void*>&target_shift[0]
-    at.target_inv_scale = <void*>&target_inv_scale[0]
     work.raw = _raw_will_do(shift, inv_scale, k)
     of.offset = <void*>&offset[0]
     of.low = <void*>&low[0]
@@ -379,14 +387,10 @@ def errors(
     cdef Py_ssize_t tile = _tile_rows(d, sizeof(floating), n)
     cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating), False)
     cdef Work work = workspace.p
-    cdef Maps at
+    cdef Maps at = _maps(shift, inv_scale, target_shift, target_inv_scale)
     cdef floating[:, ::1] E = np.empty((n, k), np.float64 if floating is double else np.float32)
     cdef floating *W0 = <floating*>&W[0, 0]
     cdef floating *b0 = <floating*>&b[0]
-    at.shift = <void*>&shift[0]
-    at.inv_scale = <void*>&inv_scale[0]
-    at.target_shift = <void*>&target_shift[0]
-    at.target_inv_scale = <void*>&target_inv_scale[0]
     work.raw = _raw_will_do(shift, inv_scale, k)
     with nogil:
         if work.raw:

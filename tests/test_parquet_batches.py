@@ -182,7 +182,8 @@ def test_files_larger_than_memory_give_the_answer_of_fit(tmp_path, order):
     for i, rows in enumerate(np.array_split(np.arange(len(X)), 4)):
         columns = {**{f"x{j}": X[rows, j] for j in range(8)}, "y": y[rows]}
         pq.write_table(pa.table(columns), tmp_path / f"{i}.parquet", row_group_size=10_000, use_dictionary=False)
-    limit = sum(path.stat().st_size for path in tmp_path.iterdir()) * 3 // 4
+    # 130 MB of 144: the process comes to need 107, however many rows there are.
+    limit = sum(path.stat().st_size for path in tmp_path.iterdir()) * 9 // 10
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(LIMITED), tmp_path, str(limit)],
         capture_output=True,
