@@ -195,27 +195,29 @@ class _Place:
 
 
 def _record_batches(groups, names, rows):
-    """Yield the row groups one after the other in record batches of at most ``rows`` rows."""
+    """Yield the row groups one after the other in record batches of at most ``rows`` rows.
+
+    Files of this machine are mapped, which spares two copies; ``group.open()`` of a mapping file system does not.
+    """
+    import pyarrow.fs
     import pyarrow.parquet
 
     for group in groups:
-        with group.open() as source:
-            buffer = 0 if isinstance(source, pyarrow.MemoryMappedFile) else READ_BYTES
+        mapped = isinstance(group.filesystem, pyarrow.fs.LocalFileSystem)
+        with pyarrow.memory_map(group.path) if mapped else group.open() as source:
+            buffer = 0 if mapped else READ_BYTES
             file = pyarrow.parquet.ParquetFile(source, buffer_size=buffer, pre_buffer=False)
             yield from file.iter_batches(rows, [group.row_groups[0].id], names, use_threads=False)
 
 
 def _open(path):
-    """Return the pyarrow dataset of the files; those of this machine are mapped, which spares a copy."""
+    """Return the pyarrow dataset of the files."""
     try:
         import pyarrow.dataset
-        import pyarrow.fs
     except ImportError as error:
         raise ImportError("ParquetBatches needs pyarrow: pip install 'sk_gdlinear[files]'.") from error
     paths = [os.fspath(p) for p in path] if isinstance(path, list | tuple) else os.fspath(path)
-    local = "://" not in str(paths)
-    filesystem = pyarrow.fs.LocalFileSystem(use_mmap=True) if local else None
-    return pyarrow.dataset.dataset(paths, format="parquet", filesystem=filesystem)
+    return pyarrow.dataset.dataset(paths, format="parquet")
 
 
 def _check_types(schema, columns, others):
