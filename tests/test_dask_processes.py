@@ -1,4 +1,4 @@
-"""What fails on a cluster in the middle of a fit: a worker, the scheduler."""
+"""DaskGDLinearRegressor on processes of their own: what travels, and what fails in the middle of a fit."""
 
 import os
 import signal
@@ -42,17 +42,42 @@ def rows(fatal=None):
     return table[:, :-1], table[:, -1]
 
 
-def test_a_killed_worker_does_not_change_the_answer(tmp_path):
-    fatal = str(tmp_path / "fatal")
+@pytest.fixture(scope="module")
+def client():
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
-        pids = set(client.run(os.getpid).values())
-        undisturbed = DaskGDLinearRegressor(random_state=0, max_iter=4, tol=None).fit(*rows())
-        model = DaskGDLinearRegressor(random_state=0, max_iter=4, tol=None).fit(*rows(fatal))
-        client.wait_for_workers(2, timeout=30)
-        assert set(client.run(os.getpid).values()) != pids  # one did die
+        yield client
+
+
+def bytes_sent(dask_worker):
+    return dask_worker.transfer_outgoing_bytes_total
+
+
+def test_what_travels_does_not_grow_with_the_rows(client):
+    """Bytes the workers send in a fit, by their own counters: rows stay where they are."""
+
+    def sent(n):
+        X = client.persist(da.random.default_rng(0).normal(size=(n, 10), chunks=(n // 8, 10)))
+        y = client.persist(X.sum(axis=1))
+        distributed.wait([X, y])
+        before = sum(client.run(bytes_sent).values())
+        DaskGDLinearRegressor(random_state=0, max_iter=3, tol=None).fit(X, y)
+        return sum(client.run(bytes_sent).values()) - before
+
+    small, large = sent(8_000), sent(160_000)
+    assert large < 160_000 * 8  # less than y alone
+    assert large <= small + 20_000
+
+
+def test_a_killed_worker_does_not_change_the_answer(client, tmp_path):
+    fatal = str(tmp_path / "fatal")
+    pids = set(client.run(os.getpid).values())
+    undisturbed = DaskGDLinearRegressor(random_state=0, max_iter=4, tol=None).fit(*rows())
+    model = DaskGDLinearRegressor(random_state=0, max_iter=4, tol=None).fit(*rows(fatal))
+    client.wait_for_workers(2, timeout=30)
+    assert set(client.run(os.getpid).values()) != pids  # one did die
     assert_allclose(model.coef_, undisturbed.coef_, rtol=1e-10)
     assert model.n_iter_ == undisturbed.n_iter_ == 4
 
