@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ._descent import mean_loss
+from ._evaluation import mean_loss
 from ._rows import Data
 
 

@@ -2,7 +2,7 @@
 """The array engine of ``_descent`` and ``_conditioning``, compiled for dense rows.
 
 Same arguments, same arithmetic, same results as the functions of the same name there, and ``errors`` as
-``_descent.errors_of``; ``tests/test_kernel.py`` holds the two equal. How rows are multiplied stands in
+``_evaluation.errors_of``; ``tests/test_kernel.py`` holds the two equal. How rows are multiplied stands in
 ``_products.pxi``. The input is never copied whole.
 """
 

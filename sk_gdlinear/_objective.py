@@ -173,7 +173,7 @@ def batch_loss(E, loss, weight=None):
     return value.sum(axis=0) / E.shape[0]
 
 
-def row_derivative(E, loss, weight=None):
+def row_derivative(E, loss, weight):
     """Return the derivative of each row's weighted loss by its prediction, ``s * psi(E)``, shape (n, k)."""
     derivative = loss.derivative(E)
     if weight is not None:

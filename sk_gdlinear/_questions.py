@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._conditioning import EIGENVALUE_ROWS, curvature
-from ._descent import mean_loss
+from ._evaluation import mean_loss
 from ._iterate import Iterate
 from ._modes import dense_rows
 from ._objective import Loss, Penalty

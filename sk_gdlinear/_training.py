@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._descent import Descent, mean_loss
+from ._descent import Descent
+from ._evaluation import mean_loss
 from ._schedules import ADAPTIVE_FACTOR, ADAPTIVE_FLOOR
 from ._stopping import StoppingRule
 

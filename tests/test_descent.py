@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
 from sk_gdlinear._conditioning import EIGENVALUE_MARGIN, GRAM_COLUMNS, Conditioning
-from sk_gdlinear._descent import ANCHOR_NOISE, GUARD, mean_loss
+from sk_gdlinear._descent import ANCHOR_NOISE, GUARD
+from sk_gdlinear._evaluation import mean_loss
 from sk_gdlinear._objective import huber, quantile, squared_error
 from sk_gdlinear._reduction import Reduction
 from sk_gdlinear._rows import SEGMENT_ROWS, Data
@@ -34,7 +35,8 @@ def descent(X, Y, weight=None, loss=squared_error, has_kink=False, stream=False,
 def engine(request, monkeypatch):
     """An epoch by the compiled kernel, where it was built, and by array operations."""
     if request.param == "arrays":
-        monkeypatch.setattr("sk_gdlinear._descent.kernel_for", lambda X: None)
+        for module in ("_descent", "_evaluation"):
+            monkeypatch.setattr(f"sk_gdlinear.{module}.kernel_for", lambda X: None)
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -177,9 +179,9 @@ def test_a_batch_far_above_the_objective_of_the_mean_gets_the_safe_step(rng):
 @pytest.mark.parametrize("weighted", [False, True, "zeros"])
 def test_mean_loss_is_the_weighted_mean_over_the_rows_that_count(rng, weighted, kind, dtype, monkeypatch):
     n, d, k = 4_400, 3, 2  # of more than two blocks
-    monkeypatch.setattr("sk_gdlinear._descent.OBJECTIVE_NUMBERS", 1)
+    monkeypatch.setattr("sk_gdlinear._evaluation.OBJECTIVE_NUMBERS", 1)
     if "without" in kind:
-        monkeypatch.setattr("sk_gdlinear._descent.kernel_for", lambda X: None)
+        monkeypatch.setattr("sk_gdlinear._evaluation.kernel_for", lambda X: None)
     X, Y = (a.astype(dtype) for a in data_of(rng, n, d, k))
     weight = None
     if weighted:
@@ -228,8 +230,8 @@ def test_mean_loss_of_every_fourth_block_is_that_of_its_rows(rng, index):
 
 
 def test_objective_is_that_of_all_rows_or_of_every_second_block_if_asked(rng, monkeypatch):
-    monkeypatch.setattr("sk_gdlinear._descent.OBJECTIVE_NUMBERS", 1)
-    monkeypatch.setattr("sk_gdlinear._descent.OBJECTIVE_ROWS", 10)
+    monkeypatch.setattr("sk_gdlinear._evaluation.OBJECTIVE_NUMBERS", 1)
+    monkeypatch.setattr("sk_gdlinear._evaluation.OBJECTIVE_ROWS", 10)
     X, Y = data_of(rng)
     d = descent(X, Y)
     for got, rows in ((d.objective(), range(50)), (d.objective(2), np.r_[0:10, 20:30, 40:50])):

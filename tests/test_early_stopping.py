@@ -11,7 +11,7 @@ from sklearn.metrics import mean_pinball_loss, mean_squared_error
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_gdlinear import GDLinearRegressor, _descent, _training
+from sk_gdlinear import GDLinearRegressor, _evaluation, _training
 from sk_gdlinear._conditioning import Conditioning
 from sk_gdlinear._held_out import HeldOut
 from sk_gdlinear._objective import Loss
@@ -448,7 +448,7 @@ def test_curves_stay_side_by_side_from_call_to_call(small, seed):
 def test_the_curve_of_long_data_has_the_level_of_all_rows(rng, validated):
     """Where the rows that are not watched between epochs hold all the noise."""
     X = rng.normal(size=(100_000, 3))
-    block = _descent.block_rows(Data(X, X[:, :1]), _training.WATCH_EVERY)
+    block = _evaluation.block_rows(Data(X, X[:, :1]), _training.WATCH_EVERY)
     unwatched = np.arange(len(X)) // block % _training.WATCH_EVERY > 0
     assert 0.7 < unwatched.mean() < 0.8
     y = X @ [1.0, 2.0, 3.0] + unwatched * rng.normal(size=len(X))
