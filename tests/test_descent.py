@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from sk_gdlinear._conditioning import EIGENVALUE_MARGIN, GRAM_COLUMNS, Conditioning
 from sk_gdlinear._descent import ANCHOR_NOISE, GUARD
-from sk_gdlinear._evaluation import mean_loss
+from sk_gdlinear._evaluation import OBJECTIVE_BLOCKS, OBJECTIVE_NUMBERS, OBJECTIVE_ROWS, block_rows, mean_loss
 from sk_gdlinear._objective import huber, quantile, squared_error
 from sk_gdlinear._reduction import Reduction
 from sk_gdlinear._rows import SEGMENT_ROWS, Data
@@ -227,6 +227,16 @@ def test_mean_loss_of_every_fourth_block_is_that_of_its_rows(rng, index):
         every=4,
     )
     assert_allclose(got, [((X[rows] @ W.T - Y[rows]) ** 2).mean() / 2], rtol=1e-12)
+
+
+@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize(("n", "d", "k"), [(2_000_000, 50, 1), (2_000_000, 1, 70), (100_000, 10, 1), (3_000, 4, 1)])
+def test_blocks_fit_in_cache_and_lie_in_all_parts_of_the_data(n, d, k, every):
+    X, Y = (np.broadcast_to(0.0, (n, columns)) for columns in (d, k))
+    rows = block_rows(Data(X, Y), every)
+    assert rows == OBJECTIVE_ROWS or (rows * max(d, k) <= OBJECTIVE_NUMBERS and n // rows >= OBJECTIVE_BLOCKS * every)
+    more = rows + OBJECTIVE_ROWS  # they are as long as that allows
+    assert more * max(d, k) > OBJECTIVE_NUMBERS or n // more < OBJECTIVE_BLOCKS * every
 
 
 def test_objective_is_that_of_all_rows_or_of_every_second_block_if_asked(rng, monkeypatch):
