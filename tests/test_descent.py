@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 from sk_gdlinear._conditioning import EIGENVALUE_MARGIN, GRAM_COLUMNS, Conditioning
 from sk_gdlinear._descent import ANCHOR_NOISE, GUARD
 from sk_gdlinear._evaluation import OBJECTIVE_BLOCKS, OBJECTIVE_NUMBERS, OBJECTIVE_ROWS, block_rows, mean_loss
+from sk_gdlinear._modes import Preconditioner
 from sk_gdlinear._objective import huber, quantile, squared_error
 from sk_gdlinear._reduction import Reduction
 from sk_gdlinear._rows import SEGMENT_ROWS, Data
@@ -371,6 +372,38 @@ def test_the_curved_share_is_that_of_errors_within_the_bounds(rng, weighted):
     W, b = d.conditioning.to_user(*d.answer)
     within = (np.abs(X @ W.T + b - Y) < 0.5 * Y.std()).mean(axis=1)
     assert_allclose(d.curved_share(), np.average(within, weights=weight), rtol=1e-12)
+
+
+def test_where_the_loss_curves_about_no_row_it_is_taken_for_one(rng):
+    d = descent(*data_of(rng), loss=lambda width: huber(width, 1e-9))
+    d.reduce_variance()
+    assert d.curved_share() == 1 / 50
+
+
+@pytest.mark.parametrize("batch_size", [8, 3_000])
+def test_preconditioned_sparse_rows_descend_as_dense_ones(rng, batch_size):
+    """They are made dense a block at a time."""
+    X, Y = data_of(rng, n=5_000)
+    root, results = rng.normal(size=(3, 3)), []
+    for rows in (X, csr_array(X)):
+        d = descent(rows, Y, batch_size=batch_size)
+        d.reduce_variance()
+        d.preconditioner = Preconditioner(root @ root.T, 100.0, 10.0)
+        results.append([d.epoch(None), *d.answer, *d.reduction])
+    for dense, sparse in zip(*results, strict=True):
+        assert_allclose(sparse, dense, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("times", [1.0, 1e9])
+def test_a_preconditioner_is_not_chosen_where_it_takes_too_long(rng, monkeypatch, times):
+    X, Y = data_of(rng)
+    X[:, 1] = X[:, 0] + 0.01 * X[:, 1]
+    monkeypatch.setattr("sk_gdlinear._modes.Modes.times_longer", lambda *_: times)
+    d = descent(X, Y, precondition=True)
+    d.epoch(rng)
+    d.reduce_variance()
+    d.choose_preconditioner(1e-9)
+    assert (d.preconditioner is None) == (times > 1.0)
 
 
 def test_variance_reduction_goes_on_from_an_average_that_does_not_lag(rng):
