@@ -147,11 +147,10 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
     batch_size = settings.batch_size or data.n_rows
     one_batch = batch_size >= data.n_rows and not stream
     conditioning = Conditioning.identity(d, k, data.X.dtype)
-    targets = knowledge.recent_targets
+    targets, features = knowledge.recent_targets, None
     if settings.precondition:
-        conditioning = Conditioning.of(
-            knowledge.recent_features, targets, settings.batch_size, settings.fit_intercept, data.X.dtype
-        )
+        features = knowledge.recent_features
+        conditioning = Conditioning.of(features, targets, settings.batch_size, settings.fit_intercept, data.X.dtype)
         if before is not None:
             conditioning = conditioning.keeping(before)
     inv_unit = conditioning.target_inv_scale.astype(np.float64)
@@ -163,15 +162,15 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
         # About the mean, from where every quantile lies on the steep side of its loss.
         loss = loss._replace(offset=np.zeros_like(loss.offset))
     mean_objective, zero_objective = (
-        float(loss.largest(targets.spread(centre)[0] * inv_unit).sum()) for centre in (settings.fit_intercept, False)
+        float(loss.largest(size * inv_unit).sum()) for size in (rms, targets.spread(centre=False)[0])
     )
     null_b = (targets.mean - conditioning.target_shift) * inv_unit * settings.fit_intercept
     edges = None
     if settings.step is None:
         edges = curvature(data, conditioning, settings.fit_intercept, settings.shuffle)
     column_squares = None
-    if settings.precondition and penalty.l1 is None:
-        column_rms = knowledge.recent_features.spread(settings.fit_intercept)[0]
+    if settings.precondition and penalty.l1 is None and not stream:
+        column_rms = features.spread(settings.fit_intercept)[0]
         column_squares = (column_rms * conditioning.inv_scale.astype(np.float64)) ** 2
     average = settings.average and not one_batch
     return Training(
