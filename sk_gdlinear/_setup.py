@@ -147,9 +147,9 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
     batch_size = settings.batch_size or data.n_rows
     one_batch = batch_size >= data.n_rows and not stream
     conditioning = Conditioning.identity(d, k, data.X.dtype)
-    targets, features = knowledge.recent_targets, None
-    if settings.precondition:
-        features = knowledge.recent_features
+    targets = knowledge.recent_targets
+    features = knowledge.recent_features if settings.precondition else None
+    if features is not None:
         conditioning = Conditioning.of(features, targets, settings.batch_size, settings.fit_intercept, data.X.dtype)
         if before is not None:
             conditioning = conditioning.keeping(before)
@@ -169,7 +169,7 @@ def make_descent(data, knowledge, settings, place, *, stream, before=None, smoot
     if settings.step is None:
         edges = curvature(data, conditioning, settings.fit_intercept, settings.shuffle)
     column_squares = None
-    if settings.precondition and penalty.l1 is None and not stream:
+    if features is not None and penalty.l1 is None and not stream:
         column_rms = features.spread(settings.fit_intercept)[0]
         column_squares = (column_rms * conditioning.inv_scale.astype(np.float64)) ** 2
     average = settings.average and not one_batch

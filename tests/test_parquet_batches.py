@@ -79,9 +79,11 @@ def test_files_may_be_given_one_by_one(folder):
 def test_files_of_other_file_systems_are_read_by_their_address(folder):
     memory = pytest.importorskip("fsspec").filesystem("memory")
     memory.put(str(folder), "/rows", recursive=True)
-    for address in ("fsspec+memory:///rows", folder.as_uri()):
-        assert_array_equal(rows_of(ParquetBatches(address, "y")), rows_of(ParquetBatches(folder, "y")))
-    memory.rm("/rows", recursive=True)
+    try:
+        for address in ("fsspec+memory:///rows", folder.as_uri()):
+            assert_array_equal(rows_of(ParquetBatches(address, "y")), rows_of(ParquetBatches(folder, "y")))
+    finally:
+        memory.rm("/rows", recursive=True)
 
 
 def test_numbers_of_every_kind_become_floats_and_nulls_nan(tmp_path):
