@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import weakref
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -16,12 +18,12 @@ from sklearn.utils import check_scalar
 READERS = max(2, min(4, (os.cpu_count() or 1) - 1))
 READ_BYTES = 1 << 16
 
+# Chunks read ahead: with fewer, the model or the readers wait for the other.
+AHEAD = 2
+
 # Runs that a stretch decodes at once, which costs less than one by one, as long as they have no more rows than that.
 DECODED_RUNS = 4
 DECODED_ROWS = 1 << 14
-
-# Rows of a chunk that its columns are written into one after the other: they stay in cache.
-WRITTEN_ROWS = 1 << 12
 
 
 class ParquetBatches:
@@ -29,7 +31,7 @@ class ParquetBatches:
 
     The files are cut into as many equal stretches as ``interleave`` says. Each is read in row groups in random order,
     and every chunk takes a run of rows from each stretch: a stratified sample of all rows even where the files are
-    sorted by the target. ``partial_fit`` then shuffles the rows of the chunk. The next chunk is read while the model
+    sorted by the target. ``partial_fit`` then shuffles the rows of the chunk. The next chunks are read while the model
     learns from this one.
 
     Parameters
@@ -71,9 +73,10 @@ class ParquetBatches:
 
     Notes
     -----
-    Memory is that of two chunks and, for each stretch and column, a few pages (1 MB by default) of the row group being
-    read, of which four runs are decoded at once, whatever the size of the files. Sorted files mix well when they hold
-    many row groups: write them with 100,000 rows each or fewer (``row_group_size`` of ``pyarrow.parquet.write_table``).
+    Memory is that of four chunks, or of those you keep, and, for each stretch and column, a few pages (1 MB by default)
+    of the row group being read, of which four runs are decoded at once, whatever the size of the files. Sorted files
+    mix well when they hold many row groups: write them with 100,000 rows each or fewer (``row_group_size`` of
+    ``pyarrow.parquet.write_table``).
 
     Examples
     --------
@@ -136,21 +139,24 @@ class ParquetBatches:
         rng = np.random.default_rng([self.random_state, self.epoch])
         shares = np.array_split(np.arange(len(self.groups)), self.n_places)
         orders = [[self.groups[i] for i in rng.permutation(share)] for share in shares]
-        places = [_Place(order, self.columns, self.others, self.n_chunks) for order in orders]
+        places = [_Place(order, self.columns, self.others, self.n_chunks, self.dtype) for order in orders]
         with ThreadPoolExecutor(READERS) as pool:
-            coming = self._read(pool, places, 0)
-            for number in range(1, self.n_chunks + 1):
-                chunk = self._chunk(*coming)
-                coming = self._read(pool, places, number) if number < self.n_chunks else None
-                yield chunk  # learnt from while the next is read
+            memory = _Memory(), _Memory()
+            coming = deque()
+            for number in range(self.n_chunks + AHEAD):
+                chunk = self._chunk(*coming.popleft()) if number >= AHEAD else None
+                if number < self.n_chunks:
+                    coming.append(self._read(pool, places, number, memory))
+                if chunk is not None:
+                    yield chunk  # learnt from while the next are read
 
-    def _read(self, pool, places, number):
-        """Start reading chunk ``number``, each place into its part of new arrays."""
+    def _read(self, pool, places, number, memory):
+        """Start reading chunk ``number``, each place into its part of the arrays."""
         ends = np.cumsum([0, *(place.n_rows(number) for place in places)])
-        X, others = np.empty((ends[-1], len(self.columns)), self.dtype), np.empty((ends[-1], len(self.others)))
+        X = memory[0].array((ends[-1], len(self.columns)), self.dtype)
+        others = memory[1].array((ends[-1], len(self.others)), np.dtype(np.float64))
         parts = [slice(*pair) for pair in pairwise(ends)]
-        tasks = zip(places, parts, strict=True)
-        return X, others, [pool.submit(place.read, X[part], others[part]) for place, part in tasks]
+        return X, others, [place.submit(pool, X[part], others[part]) for place, part in zip(places, parts, strict=True)]
 
     def _chunk(self, X, others, reading):
         """Return the chunk once it is read."""
@@ -160,37 +166,61 @@ class ParquetBatches:
         return (X, y) if self.weight is None else (X, y, others[:, -1])
 
 
+class _Memory:
+    """Memory of arrays that is used again once they are gone: clearing new pages would be a tenth of reading."""
+
+    def __init__(self):
+        self.free = []
+
+    def array(self, shape, dtype):
+        """Return an array of any content, in the memory of an earlier one where that is large enough."""
+        size = int(np.prod(shape)) * dtype.itemsize
+        block = self.free.pop() if self.free else None
+        if block is None or len(block) < size:
+            block = np.empty(size + size // 16, np.uint8)  # chunks differ by a few rows
+        array = np.frombuffer(memoryview(block)[:size], dtype)  # the base of every view of it, unlike a slice of block
+        weakref.finalize(array, self.free.append, block).atexit = False
+        return array.reshape(shape)
+
+
 class _Place:
     """Row groups read one after the other, in as many runs of rows as there are chunks: all places end together."""
 
-    def __init__(self, groups, columns, others, n_chunks):
-        self.columns, self.others, self.n_chunks = columns, others, n_chunks
+    def __init__(self, groups, columns, others, n_chunks, dtype):
+        self.columns, self.others, self.n_chunks, self.dtype = columns, others, n_chunks, dtype
         self.total = sum(group.row_groups[0].num_rows for group in groups)
         run = ceil(self.total / n_chunks)
         self.batches = _record_batches(groups, columns + others, max(run, min(DECODED_RUNS * run, DECODED_ROWS)))
-        self.held, self.position, self.end = [], 0, 0  # the newest record batch by column, and its rows still to come
+        self.held, self.position, self.end = (), 0, 0  # the newest record batch, cut in two, and its rows still to come
+        self.reading = None  # the newest task
 
     def n_rows(self, number):
         """Return the rows of the run for chunk ``number``."""
         return self.total * (number + 1) // self.n_chunks - self.total * number // self.n_chunks
 
-    def read(self, X, others):
-        """Write the next run into the arrays."""
-        start, d = 0, len(self.columns)
+    def submit(self, pool, X, others):
+        """Start writing the next run into the arrays, after the one before."""
+        self.reading = pool.submit(self._read, X, others, self.reading)
+        return self.reading
+
+    def _read(self, X, others, before):
+        if before is not None:
+            before.result()  # tasks are begun in order, so this one is done or another reader's
+        start = 0
         while start < len(X):
             if self.position == self.end:
                 self._decode()
-            n = min(len(X) - start, self.end - self.position, WRITTEN_ROWS)
-            for array, columns in ((X, self.held[:d]), (others, self.held[d:])):
-                for j, column in enumerate(columns):
-                    array[start : start + n, j] = column[self.position : self.position + n]
+            n = min(len(X) - start, self.end - self.position)
+            for array, batch in zip((X, others), self.held, strict=True):
+                array[start : start + n] = batch.slice(self.position, n).to_tensor(null_to_nan=True).to_numpy()
             start, self.position = start + n, self.position + n
 
     def _decode(self):
         """Go on to the next record batch, which may take the memory of the last."""
-        self.held = []
+        self.held = ()
         batch = next(self.batches)
-        self.held = [_numbers(batch.column(name)) for name in self.columns + self.others]
+        parts = (self.columns, self.dtype), (self.others, np.float64)
+        self.held = [_floats(batch.select(names), dtype) for names, dtype in parts]
         self.position, self.end = 0, batch.num_rows
 
 
@@ -242,10 +272,11 @@ def _check_types(schema, columns, others):
     return np.dtype(np.float32 if all(types.is_float32(kinds[name]) for name in columns) else np.float64)
 
 
-def _numbers(column):
-    """Return a column as a NumPy array, its nulls as NaN, which ``partial_fit`` refuses."""
+def _floats(batch, dtype):
+    """Return a record batch with all columns of one floating type."""
     import pyarrow as pa
 
-    if not pa.types.is_floating(column.type):
-        column = column.cast(pa.float64(), safe=False)
-    return column.to_numpy(zero_copy_only=False)
+    real = pa.from_numpy_dtype(dtype)
+    if all(kind == real for kind in batch.schema.types):
+        return batch
+    return pa.RecordBatch.from_arrays([column.cast(real, safe=False) for column in batch.columns], batch.schema.names)

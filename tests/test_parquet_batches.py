@@ -5,12 +5,14 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from decimal import Decimal
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from sk_gdlinear import GDLinearRegressor, ParquetBatches
+from sk_gdlinear._parquet import _Memory
 
 pa = pytest.importorskip("pyarrow", reason="ParquetBatches reads with pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="ParquetBatches reads with pyarrow")
@@ -71,6 +73,28 @@ def test_columns_and_several_targets_are_chosen_by_name(folder):
     assert_array_equal(y[:, 0], 1 - y[:, 1])
 
 
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_part_of_a_chunk_stays_as_it_was_while_later_ones_are_read(folder, part):
+    batches = ParquetBatches(folder, "y", weight="s", batch_rows=50)
+    held = [chunk[part][3:5] for chunk in batches]
+    copied = [chunk[part][3:5].copy() for chunk in batches]
+    assert_array_equal(np.concatenate(held), np.concatenate(copied))
+
+
+def test_memory_is_used_again_once_no_array_lies_in_it():
+    memory = _Memory()
+    array = memory.array((100, 3), np.dtype(float))
+    part = array[5:7, ::2]
+    del array
+    assert memory.free == []
+    del part
+    (block,) = memory.free
+    array = memory.array((90, 3), np.dtype(np.float32))
+    assert memory.free == [] and np.shares_memory(array, block)
+    larger = memory.array((200, 3), np.dtype(float))
+    assert larger.shape == (200, 3) and not np.shares_memory(larger, array)
+
+
 def test_files_may_be_given_one_by_one(folder):
     files = [folder / "a.parquet", str(folder / "sub" / "b.parquet")]
     assert_array_equal(rows_of(ParquetBatches(files, "y")), rows_of(ParquetBatches(folder, "y")))
@@ -92,12 +116,15 @@ def test_numbers_of_every_kind_become_floats_and_nulls_nan(tmp_path):
             "f": pa.array([0.5, None], pa.float32()),
             "i": pa.array([2**40, None], pa.int64()),
             "b": pa.array([True, None], pa.bool_()),
+            "u": pa.array([2**63, None], pa.uint64()),
+            "h": pa.array([0.25, None], pa.float16()),
+            "d": pa.array([Decimal("1.5"), None], pa.decimal128(4, 1)),
             "y": pa.array([1, 2], pa.int8()),
         }
     )
     pq.write_table(table, tmp_path / "mixed.parquet")
     ((X, y),) = ParquetBatches(tmp_path, "y")
-    assert_array_equal(X, [[0.5, 2.0**40, 1.0], [np.nan] * 3])
+    assert_array_equal(X, [[0.5, 2.0**40, 1.0, 2.0**63, 0.25, 1.5], [np.nan] * 6])
     assert_array_equal(y, [1.0, 2.0])
     with pytest.raises(ValueError, match="NaN"):
         GDLinearRegressor().fit_batches(ParquetBatches(tmp_path, "y"), epochs=1)
