@@ -1,6 +1,7 @@
 """A Dask cluster of two single-threaded workers beside one core: time, accuracy, traffic.
 
 ``python benchmarks/dask_scaling.py`` fits 4,000,000 × 50 in memory and on the cluster, and dask-ml's estimators there.
+``--workers 1 2 4 8 16`` fits them on clusters of as many workers instead, on a machine with as many cores.
 Traffic is what the workers sent, by their own counters.
 """
 
@@ -10,8 +11,6 @@ import warnings
 
 import dask.array as da
 import numpy as np
-from dask_ml.linear_model import LinearRegression
-from dask_ml.wrappers import Incremental
 from distributed import Client, LocalCluster, wait
 
 from report import heading, interleaved, table, write_json
@@ -22,12 +21,11 @@ WORKERS, PARTITIONS_PER_WORKER = 2, 4
 ORDERS = ("alike", "sorted by y", "one category each")
 
 
-def make_part(number, n, d, order):
-    """Rows of one partition, target last: normal columns, R² of the truth 0.8.
+def make_part(number, parts, n, d, order):
+    """Rows of one of ``parts`` partitions, target last: normal columns, R² of the truth 0.8.
 
     Partitions are alike, or cover each its own range of the target, or hold one category each, with a column for it.
     """
-    parts = WORKERS * PARTITIONS_PER_WORKER
     rng = np.random.default_rng([number, n])
     X = rng.standard_normal((n, d))
     coef = np.random.default_rng(0).standard_normal(d)
@@ -47,8 +45,10 @@ def make_part(number, n, d, order):
 
 def on_cluster(client, n, d, order):
     """X and y, made where they stay."""
-    parts = WORKERS * PARTITIONS_PER_WORKER
-    blocks = [da.from_delayed(_delayed(i, n // parts, d, order), (n // parts, d + 1), float) for i in range(parts)]
+    parts = len(client.nthreads()) * PARTITIONS_PER_WORKER
+    blocks = [
+        da.from_delayed(_delayed(i, parts, n // parts, d, order), (n // parts, d + 1), float) for i in range(parts)
+    ]
     whole = client.persist(da.concatenate(blocks))
     wait(whole)  # so that X and y settle where it lies
     X, y = client.persist([whole[:, :-1].map_blocks(np.ascontiguousarray), whole[:, -1].map_blocks(np.copy)])
@@ -67,7 +67,7 @@ def in_memory(n, d, order):
     parts = WORKERS * PARTITIONS_PER_WORKER
     X, y = np.empty((n, d)), np.empty(n)
     for i, rows in enumerate(np.split(np.arange(n), parts)):
-        part = make_part(i, n // parts, d, order)
+        part = make_part(i, parts, n // parts, d, order)
         X[rows], y[rows] = part[:, :-1], part[:, -1]
     return X, y
 
@@ -120,6 +120,9 @@ def partitionings(client, n, d):
 
 def speed(client, n, d, n_runs):
     """Total times, side by side, and the time of one more round or epoch."""
+    from dask_ml.linear_model import LinearRegression
+    from dask_ml.wrappers import Incremental
+
     (X, y), data = in_memory(n, d, "alike"), on_cluster(client, n, d, "alike")
     exact = exact_r2(X, y)
     one, four = dict(max_iter=1, tol=None, random_state=0), dict(max_iter=4, tol=None, random_state=0)
@@ -151,6 +154,36 @@ def speed(client, n, d, n_runs):
     return rows
 
 
+def growth(counts, n, d, n_runs):
+    """Time and traffic of the same fit on clusters of more and more workers, beside one core."""
+    one, four = dict(max_iter=1, tol=None, random_state=0), dict(max_iter=4, tol=None, random_state=0)
+    X, y = in_memory(n, d, "alike")
+    local = np.median(interleaved({"": lambda: GDLinearRegressor(random_state=0).fit(X, y)}, n_runs)[""])
+    rows = []
+    for count in counts:
+        with _cluster(count) as cluster, Client(cluster) as client:
+            data = on_cluster(client, n, d, "alike")
+            calls = {
+                name: lambda options=options, data=data: DaskGDLinearRegressor(**options).fit(*data)
+                for name, options in {"fit": dict(random_state=0), 1: one, 4: four}.items()
+            }
+            times = interleaved(calls, n_runs)
+            rows.append(
+                {
+                    "workers": count,
+                    "seconds": np.median(times["fit"]) / 1e3,
+                    "seconds each round": np.median(times[4] - times[1]) / 3e3,
+                    "bytes sent per round": (traffic(client, calls[4]) - traffic(client, calls[1])) / 3,
+                    "times one core's speed": local / np.median(times["fit"]),
+                }
+            )
+    return rows
+
+
+def _cluster(n_workers):
+    return LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
+
+
 def _row(name, seconds, rounds, each, model, X, y, exact):
     coef, intercept = np.ravel(model.coef_), float(np.ravel(getattr(model, "intercept_", 0.0))[0])
     residual = y - X @ coef[: X.shape[1]] - intercept
@@ -164,23 +197,26 @@ def main():
     parser.add_argument("--rows", type=int, default=4_000_000, help="of the table of times")
     parser.add_argument("--columns", type=int, default=50)
     parser.add_argument("--runs", type=int, default=3, help="timed runs per fit")
+    parser.add_argument("--workers", type=int, nargs="+", metavar="N", help="clusters of as many workers, nothing else")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     parser.add_argument("--quick", action="store_true", help="80,000 rows, one run")
     args = parser.parse_args()
     if args.quick:
         args.rows, args.runs = 80_000, 1
     warnings.simplefilter("ignore")
-    print(heading("A cluster of two workers beside one core"))
-    with (
-        LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
-        partitions = partitionings(client, args.rows // 4, args.columns)
-        print(table(partitions))
-        times = speed(client, args.rows, args.columns, args.runs)
-        print(table(times))
+    if args.workers:
+        print(heading("Clusters of more and more workers beside one core"))
+        results = {"growth": growth(args.workers, args.rows, args.columns, args.runs)}
+        print(table(results["growth"]))
+    else:
+        print(heading("A cluster of two workers beside one core"))
+        with _cluster(WORKERS) as cluster, Client(cluster) as client:
+            results = {"partitionings": partitionings(client, args.rows // 4, args.columns)}
+            print(table(results["partitionings"]))
+            results["speed"] = speed(client, args.rows, args.columns, args.runs)
+            print(table(results["speed"]))
     if args.json:
-        write_json(args.json, partitionings=partitions, speed=times)
+        write_json(args.json, **results)
 
 
 if __name__ == "__main__":
