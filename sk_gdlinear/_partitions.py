@@ -4,12 +4,13 @@ from collections import defaultdict
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import reduce
+from math import ceil
 from operator import add
 
 import dask.array as da
 import numpy as np
 from dask import delayed
-from distributed import wait
+from distributed import Future, futures_of, wait
 from distributed.comm.core import CommClosedError
 from sklearn.utils import check_consistent_length, check_X_y
 
@@ -22,8 +23,12 @@ LOST = (CommClosedError, CancelledError)
 PERHAPS_LOST = (TimeoutError, OSError)
 
 
-# Partitions per worker up to which each is told all it is asked, and answers, by itself: to share takes longer.
+# Tasks per worker up to which each is told all it is asked, and answers, by itself: to share takes longer.
 DIRECT = 4
+
+# Bytes of X up to which partitions that lie on one worker are asked by one task: the scheduler takes milliseconds for
+# each, a worker some for so many bytes, and what it has put on disk need not come back all at once.
+TOGETHER = 1 << 28
 
 
 # How scikit-learn is to read rows; that X is finite is seen from its column means.
@@ -52,17 +57,33 @@ class Stock:
         return Stock(knowledge, np.promote_types(self.dtype, other.dtype), self.n_rows | other.n_rows)
 
 
+class _Told:
+    """What is told with a question; dask would look through a tuple for collections, which takes it a millisecond."""
+
+    def __init__(self, values):
+        self.values = values
+
+
 class Partitions:
     """The partitions of X, y and perhaps sample weights on the cluster of ``client``.
 
     A question is a function of the rows of one partition. It runs where they lie, or where they are made: dask reads
-    or computes anew what nobody persisted and what is lost with a worker. More than a few answers are added on each
-    worker first, so that what travels grows with the number of workers, not of partitions.
+    or computes anew what nobody persisted and what is lost with a worker. Persisted partitions are asked together
+    where they lie, and more than a few answers are added on each worker first, so that what travels, and what the
+    scheduler has to do, grows with the number of workers, not of partitions.
     """
 
     def __init__(self, client, X, y, sample_weight=None):
         self.client = client
-        self.parts = list(enumerate(aligned(X, y, sample_weight)))
+        parts = aligned(X, y, sample_weight)
+        held = {future.key: future for future in self._safely(futures_of, [X, y, sample_weight])}
+        # A future in the place of what is persisted spares sending its graph with every question.
+        self.parts = [
+            (number, tuple(None if rows is None else held.get(rows.key, rows) for rows in part))
+            for number, part in enumerate(parts)
+        ]
+        self.n_threads = self._safely(client.nthreads)  # by worker
+        self.groups = []  # of places in ``parts``, what each task is asked for; once stock was taken
         self.n_rows = self.dtype = self.mean_weight = None
 
     def __len__(self):
@@ -76,23 +97,44 @@ class Partitions:
         self.parts = [(number, part) for number, part in self.parts if stock.n_rows[number] > 0]
         self.n_rows = [stock.n_rows[number] for number, _ in self.parts]
         self.dtype, self.mean_weight = stock.dtype, stock.knowledge.weight_sum / max(stock.knowledge.n_rows, 1)
+        self.groups = self._safely(self._group)
         return stock
+
+    def _group(self):
+        """Return the groups: persisted partitions as many of one worker together as it has groups, the others alone.
+
+        A worker has a group for each of its threads, more where its groups would be of many bytes, or of more than a
+        thread's share of all of them: dask may move those.
+        """
+        persisted = [X for _, (X, *_) in self.parts if isinstance(X, Future)]
+        lying = self.client.who_has(persisted) if persisted else {}
+        n_bytes = self.client.nbytes([future.key for future in persisted], summary=False) if persisted else {}
+        share = max(1.0, sum(n_bytes.values()) / sum(self.n_threads.values()))
+        by_worker = defaultdict(list)
+        for place, (_, (X, *_)) in enumerate(self.parts):
+            by_worker[next(iter(lying.get(X.key, ())), None)].append(place)
+        groups = [[place] for place in by_worker.pop(None, [])]
+        for worker, places in by_worker.items():
+            size = sum(n_bytes.get(self.parts[place][1][0].key, 0) for place in places)
+            n_groups = max(self.n_threads.get(worker, 1), ceil(size / TOGETHER), round(size / share))
+            groups += [group.tolist() for group in np.array_split(places, min(n_groups, len(places)))]
+        return groups
 
     def total(self, question, *told, own=None):
         """Return the sum of the partitions' answers, tuples of arrays; ``own`` holds one more argument for each."""
-        if self._many():
+        told = _Told(told)
+        if self._many(len(self.groups)):
             told = self._safely(lambda: self.client.submit(_as_is, told, pure=False))  # one copy for each worker
         own = [()] * len(self) if own is None else [(value,) for value in own]
-        return self._sum(
-            [
-                delayed(_answer)(question, *part, self.dtype, self.mean_weight, told, mine)
-                for (_, part), mine in zip(self.parts, own, strict=True)
-            ]
-        )
+        tasks = []
+        for group in self.groups:
+            parts, mine = [self.parts[place][1] for place in group], [own[place] for place in group]
+            tasks.append(delayed(_answers)(question, parts, self.dtype, self.mean_weight, told, mine))
+        return self._sum(tasks)
 
-    def _many(self):
-        """Whether workers have more partitions than is worth to talk to each of them."""
-        return len(self) > DIRECT * len(self.client.nthreads())
+    def _many(self, n_tasks):
+        """Whether workers have more tasks than is worth to talk about each of them."""
+        return n_tasks > DIRECT * len(self.n_threads)
 
     def _sum(self, tasks):
         """Return the sum of what ``tasks`` return."""
@@ -100,7 +142,7 @@ class Partitions:
 
     def _sum_up(self, tasks):
         answers = self.client.compute(tasks)
-        if self._many():
+        if self._many(len(tasks)):
             answers = self._sums_by_worker(answers)
         return _add(self.client.gather(answers))
 
@@ -227,6 +269,13 @@ def _take_stock(number, X, y, sample_weight, settings):
     return Stock(knowledge, dtype, {number: knowledge.n_rows})
 
 
+def _answers(question, parts, dtype, mean_weight, told, owns):
+    """Put a question to the rows of each of some partitions; return the sum of the answers."""
+    return _add(
+        [_answer(question, *part, dtype, mean_weight, told, own) for part, own in zip(parts, owns, strict=True)]
+    )
+
+
 def _answer(question, X, y, sample_weight, dtype, mean_weight, told, own):
     """Put a question to the rows of a partition."""
     X = np.ascontiguousarray(X, dtype=dtype)
@@ -236,7 +285,7 @@ def _answer(question, X, y, sample_weight, dtype, mean_weight, told, own):
         s = np.asarray(sample_weight, dtype=np.float64)
         weight = (s / mean_weight).astype(dtype)
         index = None if s.all() else np.flatnonzero(s)
-    return question(Data(X, Y, weight, index), *own, *told)
+    return question(Data(X, Y, weight, index), *own, *told.values)
 
 
 def _add(answers):

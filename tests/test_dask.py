@@ -14,6 +14,7 @@ from sk_gdlinear import GDLinearRegressor
 da = pytest.importorskip("dask.array", reason="the cluster is Dask's")
 distributed = pytest.importorskip("distributed", reason="the cluster is Dask's")
 DaskGDLinearRegressor = pytest.importorskip("sk_gdlinear.dask").DaskGDLinearRegressor
+Partitions = pytest.importorskip("sk_gdlinear._partitions").Partitions
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -191,6 +192,42 @@ def test_the_answer_does_not_depend_on_who_does_what(rng, seed, client):
         again = DaskGDLinearRegressor(random_state=seed).fit(*pinned, client=other)
     assert_allclose(again.coef_, model.coef_, rtol=1e-10)
     assert again.n_iter_ == model.n_iter_
+
+
+def test_many_partitions_give_one_answer_persisted_or_not(rng, seed):
+    """Those persisted are asked together, the others one by one; more than a few answers are added on the workers."""
+    X, y = make_rows(rng)
+    chunks = (100,) * 30
+    models = [
+        DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X, y, chunks=chunks, persist=persist))
+        for persist in (True, False)
+    ]
+    assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-10)
+    assert models[0].n_iter_ == models[1].n_iter_
+
+
+def groups_of(client, X, y):
+    """The groups of partitions that a question is put to at once, which hold each partition once."""
+    partitions = Partitions(client, X, y)
+    partitions.take_stock(DaskGDLinearRegressor()._settings(X.shape[1]))
+    assert sorted(sum(partitions.groups, [])) == list(range(len(partitions)))
+    return partitions.groups
+
+
+def test_a_question_is_one_task_for_each_thread_of_a_worker(rng, client, monkeypatch):
+    lazy = partitioned(*make_rows(rng), chunks=(100,) * 30, persist=False)
+    assert len(groups_of(client, *lazy)) == 30  # dask makes them one at a time
+    X, y = client.persist(lazy)
+    groups = groups_of(client, X, y)
+    held = client.who_has(X)
+    lying = [held[block][0] for (block,) in X.__dask_keys__()]
+    assert len(groups) <= 3  # one more where a worker holds more than its share
+    assert all(len({lying[place] for place in group}) == 1 for group in groups)
+    one = next(iter(client.nthreads()))
+    X = client.persist(lazy[0] + 0.0, workers=[one], allow_other_workers=False)
+    assert len(groups_of(client, X, y)) == 2  # half may be moved to the other worker
+    monkeypatch.setattr("sk_gdlinear._partitions.TOGETHER", 3 * 100 * X.shape[1] * X.itemsize)
+    assert max(map(len, groups_of(client, X, y))) == 3
 
 
 def test_float32_stays_float32(rng, seed):
