@@ -25,6 +25,9 @@ AHEAD = 2
 DECODED_RUNS = 4
 DECODED_ROWS = 1 << 14
 
+# Rows turned from columns at once, which is done beside the chunk.
+TURNED_ROWS = 1 << 12
+
 
 class ParquetBatches:
     """Chunks ``(X, y)`` or ``(X, y, sample_weight)`` of Parquet files larger than memory, for ``fit_batches``.
@@ -73,10 +76,10 @@ class ParquetBatches:
 
     Notes
     -----
-    Memory is that of four chunks, or of those you keep, and, for each stretch and column, a few pages (1 MB by default)
-    of the row group being read, of which four runs are decoded at once, whatever the size of the files. Sorted files
-    mix well when they hold many row groups: write them with 100,000 rows each or fewer (``row_group_size`` of
-    ``pyarrow.parquet.write_table``).
+    Memory is that of four chunks and those you keep, of the rows decoded (at most four runs of each stretch at once:
+    four more chunks by default), and of a few pages (1 MB by default) for each stretch and column, whatever the size
+    of the files. Sorted files mix well when they hold many row groups: write them with 100,000 rows each or fewer
+    (``row_group_size`` of ``pyarrow.parquet.write_table``).
 
     Examples
     --------
@@ -179,8 +182,14 @@ class _Memory:
         if block is None or len(block) < size:
             block = np.empty(size + size // 16, np.uint8)  # chunks differ by a few rows
         array = np.frombuffer(memoryview(block)[:size], dtype)  # the base of every view of it, unlike a slice of block
-        weakref.finalize(array, self.free.append, block).atexit = False
+        weakref.finalize(array, _give_back, weakref.ref(self), block).atexit = False
         return array.reshape(shape)
+
+
+def _give_back(memory, block):
+    """Have a block used again while chunks are still read."""
+    if (memory := memory()) is not None:
+        memory.free.append(block)
 
 
 class _Place:
@@ -210,7 +219,7 @@ class _Place:
         while start < len(X):
             if self.position == self.end:
                 self._decode()
-            n = min(len(X) - start, self.end - self.position)
+            n = min(len(X) - start, self.end - self.position, TURNED_ROWS)
             for array, batch in zip((X, others), self.held, strict=True):
                 array[start : start + n] = batch.slice(self.position, n).to_tensor(null_to_nan=True).to_numpy()
             start, self.position = start + n, self.position + n

@@ -4,13 +4,14 @@ from collections import defaultdict
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
 from math import ceil
-from operator import add
+from operator import add, itemgetter
 
 import dask.array as da
 import numpy as np
 from dask import delayed
-from distributed import Future, futures_of, wait
+from distributed import futures_of, wait
 from distributed.comm.core import CommClosedError
 from sklearn.utils import check_consistent_length, check_X_y
 
@@ -23,11 +24,12 @@ LOST = (CommClosedError, CancelledError)
 PERHAPS_LOST = (TimeoutError, OSError)
 
 
-# Tasks per worker up to which each is told all it is asked, and answers, by itself: to share takes longer.
+# Partitions per worker up to which each answers by itself, and tasks per worker up to which each is told all it is
+# asked: to share takes longer.
 DIRECT = 4
 
-# Bytes of X up to which partitions that lie on one worker are asked by one task: the scheduler takes milliseconds for
-# each, a worker some for so many bytes, and what it has put on disk need not come back all at once.
+# Bytes of X, about, up to which partitions that lie on one worker are asked by one task: the scheduler takes a
+# millisecond for each, a worker many for so many bytes, and what it has put on disk need not come back all at once.
 TOGETHER = 1 << 28
 
 
@@ -70,16 +72,17 @@ class Partitions:
     A question is a function of the rows of one partition. It runs where they lie, or where they are made: dask reads
     or computes anew what nobody persisted and what is lost with a worker. Persisted partitions are asked together
     where they lie, and more than a few answers are added on each worker first, so that what travels, and what the
-    scheduler has to do, grows with the number of workers, not of partitions.
+    scheduler has to do, grows with the number of workers, not of partitions. A few are added here in their order,
+    so that the bits do not depend on where they lie.
     """
 
     def __init__(self, client, X, y, sample_weight=None):
         self.client = client
         parts = aligned(X, y, sample_weight)
-        held = {future.key: future for future in self._safely(futures_of, [X, y, sample_weight])}
+        self.held = {future.key: future for future in self._safely(futures_of, [X, y, sample_weight])}
         # A future in the place of what is persisted spares sending its graph with every question.
         self.parts = [
-            (number, tuple(None if rows is None else held.get(rows.key, rows) for rows in part))
+            (number, tuple(None if rows is None else self.held.get(rows.key, rows) for rows in part))
             for number, part in enumerate(parts)
         ]
         self.n_threads = self._safely(client.nthreads)  # by worker
@@ -101,36 +104,56 @@ class Partitions:
         return stock
 
     def _group(self):
-        """Return the groups: persisted partitions as many of one worker together as it has groups, the others alone.
+        """Return the groups of places: of persisted partitions those that lie on one worker, of the others each alone.
 
         A worker has a group for each of its threads, more where its groups would be of many bytes, or of more than a
-        thread's share of all of them: dask may move those.
+        thread's share of all of them: dask may move those. After the loss of a worker groups draw their rows together.
         """
-        persisted = [X for _, (X, *_) in self.parts if isinstance(X, Future)]
+        self.n_threads = self.client.nthreads()  # workers may have come since
+        futures = [self._origin(X) for _, (X, *_) in self.parts]
+        persisted = [future for future in futures if future is not None]
         lying = self.client.who_has(persisted) if persisted else {}
         n_bytes = self.client.nbytes([future.key for future in persisted], summary=False) if persisted else {}
-        share = max(1.0, sum(n_bytes.values()) / sum(self.n_threads.values()))
-        by_worker = defaultdict(list)
-        for place, (_, (X, *_)) in enumerate(self.parts):
-            by_worker[next(iter(lying.get(X.key, ())), None)].append(place)
-        groups = [[place] for place in by_worker.pop(None, [])]
+        share = max(1.0, sum(n_bytes.values()) / max(1, sum(self.n_threads.values())))
+        groups, by_worker = [], defaultdict(list)
+        for place, future in enumerate(futures):
+            workers = () if future is None else lying.get(future.key, ())
+            if workers:
+                by_worker[workers[0]].append(place)
+            else:
+                groups.append([place])
         for worker, places in by_worker.items():
-            size = sum(n_bytes.get(self.parts[place][1][0].key, 0) for place in places)
+            size = sum(n_bytes.get(futures[place].key, 0) for place in places)
             n_groups = max(self.n_threads.get(worker, 1), ceil(size / TOGETHER), round(size / share))
             groups += [group.tolist() for group in np.array_split(places, min(n_groups, len(places)))]
         return groups
 
+    def _origin(self, rows):
+        """Return the future that a partition is, or is made of alone, as columns of a persisted dataframe are."""
+        key = rows.key
+        while key not in self.held:
+            task = rows.dask.get(key)
+            below = getattr(task, "dependencies", ())
+            if len(below) != 1:
+                return None
+            (key,) = below
+        return self.held[key]
+
     def total(self, question, *told, own=None):
         """Return the sum of the partitions' answers, tuples of arrays; ``own`` holds one more argument for each."""
-        told = _Told(told)
+        few, told = len(self) <= DIRECT * len(self.n_threads), _Told(told)
         if self._many(len(self.groups)):
             told = self._safely(lambda: self.client.submit(_as_is, told, pure=False))  # one copy for each worker
         own = [()] * len(self) if own is None else [(value,) for value in own]
         tasks = []
         for group in self.groups:
             parts, mine = [self.parts[place][1] for place in group], [own[place] for place in group]
-            tasks.append(delayed(_answers)(question, parts, self.dtype, self.mean_weight, told, mine))
-        return self._sum(tasks)
+            tasks.append(delayed(_answers)(question, parts, self.dtype, self.mean_weight, told, mine, add_up=not few))
+        if not few:
+            return self._sum(tasks)
+        answers = chain.from_iterable(self._safely(lambda: self.client.gather(self.client.compute(tasks))))
+        places = chain.from_iterable(self.groups)
+        return _add([answer for _, answer in sorted(zip(places, answers, strict=True), key=itemgetter(0))])
 
     def _many(self, n_tasks):
         """Whether workers have more tasks than is worth to talk about each of them."""
@@ -269,11 +292,10 @@ def _take_stock(number, X, y, sample_weight, settings):
     return Stock(knowledge, dtype, {number: knowledge.n_rows})
 
 
-def _answers(question, parts, dtype, mean_weight, told, owns):
-    """Put a question to the rows of each of some partitions; return the sum of the answers."""
-    return _add(
-        [_answer(question, *part, dtype, mean_weight, told, own) for part, own in zip(parts, owns, strict=True)]
-    )
+def _answers(question, parts, dtype, mean_weight, told, owns, add_up):
+    """Put a question to the rows of each of some partitions; return the answers, or their sum."""
+    answers = [_answer(question, *part, dtype, mean_weight, told, own) for part, own in zip(parts, owns, strict=True)]
+    return _add(answers) if add_up else answers
 
 
 def _answer(question, X, y, sample_weight, dtype, mean_weight, told, own):

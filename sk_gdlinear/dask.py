@@ -44,7 +44,7 @@ class DaskGDLinearRegressor(GDLinearRegressor):
     the number of rows; up to 160 columns once also second moments of a sample, O(n_features**2) bytes, which tell
     when to stop. Rows are read or computed anew once for the statistics and twice a round unless they are persisted:
     call ``persist`` on what fits into the cluster's memory. A lost worker is made good by Dask, and the answer stays
-    the same, whichever worker does what; with a lost scheduler ``fit`` raises.
+    the same, up to rounding, whichever worker does what; with a lost scheduler ``fit`` raises.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import weakref
 from decimal import Decimal
 
 import numpy as np
@@ -91,8 +92,19 @@ def test_memory_is_used_again_once_no_array_lies_in_it():
     (block,) = memory.free
     array = memory.array((90, 3), np.dtype(np.float32))
     assert memory.free == [] and np.shares_memory(array, block)
-    larger = memory.array((200, 3), np.dtype(float))
-    assert larger.shape == (200, 3) and not np.shares_memory(larger, array)
+    del array
+    array = memory.array((200, 3), np.dtype(float))  # too large for the block
+    assert array.shape == (200, 3) and not np.shares_memory(array, block)
+
+
+def test_a_chunk_that_is_kept_keeps_the_memory_of_no_other():
+    memory = _Memory()
+    kept, other = (memory.array((10,), np.dtype(float)) for _ in range(2))
+    del other
+    freed = weakref.ref(memory.free[0])
+    del memory
+    assert freed() is None
+    kept[:] = 1.0
 
 
 def test_files_may_be_given_one_by_one(folder):
