@@ -18,6 +18,7 @@ from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear.dask import DaskGDLinearRegressor
 
 WORKERS, PARTITIONS_PER_WORKER = 2, 4
+ONE, FOUR = (dict(max_iter=n, tol=None, random_state=0) for n in (1, 4))  # rounds, whose difference is three
 ORDERS = ("alike", "sorted by y", "one category each")
 
 
@@ -125,7 +126,6 @@ def speed(client, n, d, n_runs):
 
     (X, y), data = in_memory(n, d, "alike"), on_cluster(client, n, d, "alike")
     exact = exact_r2(X, y)
-    one, four = dict(max_iter=1, tol=None, random_state=0), dict(max_iter=4, tol=None, random_state=0)
     models = {
         "GDLinearRegressor, one core": (GDLinearRegressor, (X, y)),
         "DaskGDLinearRegressor, 2 workers": (DaskGDLinearRegressor, data),
@@ -133,8 +133,8 @@ def speed(client, n, d, n_runs):
     calls, fitted = {}, {}
     for name, (kind, rows) in models.items():
         calls[name] = lambda name=name, kind=kind, rows=rows: fitted.update({name: kind(random_state=0).fit(*rows)})
-        calls[name, 1] = lambda kind=kind, rows=rows: kind(**one).fit(*rows)
-        calls[name, 4] = lambda kind=kind, rows=rows: kind(**four).fit(*rows)
+        calls[name, 1] = lambda kind=kind, rows=rows: kind(**ONE).fit(*rows)
+        calls[name, 4] = lambda kind=kind, rows=rows: kind(**FOUR).fit(*rows)
     others = {
         "Incremental(GDLinearRegressor())": lambda: Incremental(GDLinearRegressor(random_state=0)).fit(*data),
         "dask_ml LinearRegression(solver='lbfgs')": lambda: LinearRegression(solver="lbfgs").fit(*data),
@@ -156,7 +156,6 @@ def speed(client, n, d, n_runs):
 
 def growth(counts, n, d, n_runs):
     """Time and traffic of the same fit on clusters of more and more workers, beside one core."""
-    one, four = dict(max_iter=1, tol=None, random_state=0), dict(max_iter=4, tol=None, random_state=0)
     X, y = in_memory(n, d, "alike")
     local = np.median(interleaved({"": lambda: GDLinearRegressor(random_state=0).fit(X, y)}, n_runs)[""])
     rows = []
@@ -165,7 +164,7 @@ def growth(counts, n, d, n_runs):
             data = on_cluster(client, n, d, "alike")
             calls = {
                 name: lambda options=options, data=data: DaskGDLinearRegressor(**options).fit(*data)
-                for name, options in {"fit": dict(random_state=0), 1: one, 4: four}.items()
+                for name, options in {"fit": dict(random_state=0), 1: ONE, 4: FOUR}.items()
             }
             times = interleaved(calls, n_runs)
             rows.append(

@@ -145,13 +145,12 @@ class ParquetBatches:
         places = [_Place(order, self.columns, self.others, self.n_chunks, self.dtype) for order in orders]
         with ThreadPoolExecutor(READERS) as pool:
             memory = _Memory(), _Memory()
-            coming = deque()
-            for number in range(self.n_chunks + AHEAD):
-                chunk = self._chunk(*coming.popleft()) if number >= AHEAD else None
+            coming = deque(self._read(pool, places, n, memory) for n in range(min(AHEAD, self.n_chunks)))
+            for number in range(AHEAD, AHEAD + self.n_chunks):
+                chunk = self._chunk(*coming.popleft())
                 if number < self.n_chunks:
                     coming.append(self._read(pool, places, number, memory))
-                if chunk is not None:
-                    yield chunk  # learnt from while the next are read
+                yield chunk  # learnt from while the next are read
 
     def _read(self, pool, places, number, memory):
         """Start reading chunk ``number``, each place into its part of the arrays."""

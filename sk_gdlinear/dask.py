@@ -11,8 +11,9 @@ import numpy as np
 from distributed import get_client
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._collections import by_partition, header
 from ._compat import with_callbacks
-from ._partitions import Partitions, by_partition, header, squared_errors
+from ._partitions import Partitions, squared_errors
 from ._questions import Common
 from ._regressor import GDLinearRegressor
 from ._rounds import on_cluster
