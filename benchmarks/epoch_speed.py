@@ -2,7 +2,7 @@
 
 ``python benchmarks/epoch_speed.py`` prints three markdown tables; ``--quick`` takes small arrays. The peer
 and ours run in turn in one process, on one BLAS thread. An epoch is one after the second, in which variance reduction
-visits all rows once more to take its first anchors. The memory of a fit is that of a process of its own.
+visits all rows once more to fill the gradient table. The memory of a fit is that of a process of its own.
 """
 
 import os

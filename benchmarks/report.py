@@ -24,13 +24,13 @@ def _cpu_model():
 
 
 def _own_version():
-    """Version of sk_gdlinear, and whether its compiled kernel is there."""
+    """Version of sk_gdlinear, and whether its compiled kernels are there."""
     try:
         number = version("sk_gdlinear")
     except PackageNotFoundError:
         number = "not installed"
-    kernel = importlib.util.find_spec("sk_gdlinear._kernel") is not None
-    return f"{number} ({'compiled kernel' if kernel else 'array engine only'})"
+    compiled = importlib.util.find_spec("sk_gdlinear._kernels.dense") is not None
+    return f"{number} ({'compiled kernels' if compiled else 'reference implementation only'})"
 
 
 def environment(*packages):

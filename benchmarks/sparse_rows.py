@@ -25,7 +25,7 @@ from sk_gdlinear import GDLinearRegressor
 SHAPES = [(200_000, 100_000), (200_000, 1_000_000)]
 QUICK_SHAPES = [(10_000, 5_000), (10_000, 50_000)]
 BATCH_SIZES = (32, 256)
-EPOCHS = 4  # timed together, beyond the second, in which the first anchors of variance reduction are taken
+EPOCHS = 4  # timed together, beyond the second, in which the gradient table of variance reduction is filled
 MOST_EPOCHS = 100  # tried, to come as far as SGDRegressor
 
 

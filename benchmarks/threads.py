@@ -1,8 +1,8 @@
 """A grid search in two threads, which share X, beside one and beside two processes, which need copies of it.
 
 ``python benchmarks/threads.py`` prints a markdown table; ``--quick`` takes little data.  The speed-up over n_jobs=1 in
-processes shows what the machine allows (two busy cores share memory and caches); that in threads besides, what Python's
-global lock costs, which is held between calls of the compiled kernel and of NumPy only.
+processes shows what the machine allows (two busy cores share memory and caches); that in threads also shows what
+Python's global lock costs, which is held only between calls of the compiled kernels and of NumPy.
 """
 
 import os

@@ -1,10 +1,10 @@
 """Early stopping in a pipeline
 ============================
 
-By a validation set of one's own, which the pipeline transforms along with the training rows.
+With a given validation set, which the pipeline transforms as it transforms the training rows.
 
-Polynomials of degree 3 of the diabetes data have 285 features for 265 training rows: exact least squares learns them by
-heart, and so does gradient descent when it runs to the end.  Stopped in time it does not.
+Polynomials of degree 3 of the diabetes data have 285 features for 265 training rows: exact least squares overfits, and
+so does gradient descent when it runs to the end.  Stopped early it overfits less.
 """
 
 import matplotlib.pyplot as plt
@@ -26,7 +26,7 @@ def pipeline(regressor, **params):
     return make_pipeline(PolynomialFeatures(3, include_bias=False), StandardScaler(), regressor, **params)
 
 
-with sklearn.config_context(enable_metadata_routing=True):  # X_val and y_val are handed on to the step that asks
+with sklearn.config_context(enable_metadata_routing=True):  # X_val and y_val are passed to the step that requests them
     regressor = GDLinearRegressor(random_state=0).set_fit_request(X_val=True, y_val=True)
     stopped = pipeline(regressor, transform_input=["X_val"]).fit(X_train, y_train, X_val=X_val, y_val=y_val)
 to_the_end = pipeline(GDLinearRegressor(max_iter=300, tol=None, random_state=0)).fit(X_train, y_train)

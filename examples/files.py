@@ -1,7 +1,7 @@
 """Files larger than memory
 ========================
 
-Learning from Parquet files that this process may not hold in memory, and going on after a break from a checkpoint.
+Learning from Parquet files that are larger than the memory of this process, and continuing from a checkpoint.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # others reserve a gigabyte, which the limit would count
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -48,8 +49,8 @@ with tempfile.TemporaryDirectory() as name:
     print(f"{batches.n_rows:,} rows, {n_bytes / 1e6:.0f} MB, of which memory may take three quarters")
     model = GDLinearRegressor(random_state=0)
     model.fit_batches(batches, epochs=1, checkpoint=folder / "model.checkpoint", progress=True)
-    # Another process could do this: it goes on from the checkpoint.
+    # Another process could do this: it continues from the checkpoint.
     model = GDLinearRegressor(random_state=0)
     model.fit_batches(batches, epochs=3, checkpoint=folder / "model.checkpoint", progress=True)
-    R2 = np.average([model.score(X, y) for X, y in batches])
+    R2 = np.average([model.score(pd.DataFrame(X, columns=batches.columns), y) for X, y in batches])
     print(f"R2 = {R2:.4f} after {model.n_iter_} epochs")

@@ -1,7 +1,7 @@
 """Plain gradient descent
 ======================
 
-It is the derivation and nothing else: the estimator beside its lines in NumPy.
+The estimator makes the updates of the derivation and nothing else: beside it are the same lines in NumPy.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ eta = 0.1
 
 w, b = np.zeros(4), 0.0
 model = GDLinearRegressor(
-    precondition=False, average=False, learning_rate=eta, batch_size=None, max_iter=1, tol=None, warm_start=True
+    standardize=False, average=False, learning_rate=eta, batch_size=None, max_iter=1, tol=None, warm_start=True
 )
 for step in range(1, 4):
     G = (X @ w + b - y) / len(y)  # the gradient with respect to the prediction

@@ -3,8 +3,8 @@
 
 The defaults beside scikit-learn's regressors.
 
-LinearRegression is exact behind a StandardScaler; where the scales of columns differ by more than 1e6 it takes, since
-scikit-learn 1.9, the small ones for rounding and drops them.  SGDRegressor diverges in silence.
+LinearRegression is exact behind a StandardScaler.  Where the scales of columns differ by more than 1e6, that of
+scikit-learn 1.9 drops the small ones as rounding.  SGDRegressor diverges without a warning.
 """
 
 import time

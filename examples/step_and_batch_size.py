@@ -26,7 +26,7 @@ def descend(learning_rate, batch_size):
     """Plain descent; return the loss after each epoch, up to the one in which it diverges, and whether it does."""
     monitor = ScoringMonitor(scoring="neg_mean_squared_error")  # remembers the epochs of a fit that fails, too
     model = GDLinearRegressor(
-        precondition=False, average=False, learning_rate=learning_rate, batch_size=batch_size, fit_intercept=False,
+        standardize=False, average=False, learning_rate=learning_rate, batch_size=batch_size, fit_intercept=False,
         max_iter=n_epochs, tol=None, random_state=0,
     )  # fmt: skip
     diverged = False

@@ -1,7 +1,7 @@
 """A stream of raw chunks
 ======================
 
-Each chunk is seen once, and after pickling in the middle the model goes on.
+Each chunk is used once; the model is pickled on the way and continues from there.
 """
 
 import pickle
@@ -25,7 +25,7 @@ for chunk in np.array_split(np.arange(50_000), 100):
     model.partial_fit(X[chunk], y[chunk])
     scores.append(model.score(X, y))
     if len(scores) == 50:
-        model = pickle.loads(pickle.dumps(model))  # another process could go on from here
+        model = pickle.loads(pickle.dumps(model))  # another process could continue from here
     if len(scores) in (1, 10, 50, 100):
         print(f"after {chunk[-1] + 1:>6} rows: R2 = {scores[-1]:.5f}")
 print(f"exact least squares: R2 = {exact:.5f}")

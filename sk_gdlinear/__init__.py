@@ -1,12 +1,16 @@
 """Linear regression by mini-batch gradient descent, for scikit-learn."""
 
-from ._display import LossCurveDisplay
-from ._parquet import ParquetBatches
-from ._regressor import GDLinearRegressor
+from . import losses, penalties
+from ._descent.backend import backend
+from .display import LossCurveDisplay
+from .estimator import GDLinearRegressor
+from .parquet import ParquetBatches
 
 __version__ = "0.1.0"
 
-# The public name is the one pickles and skops files hold.
-GDLinearRegressor.__module__ = LossCurveDisplay.__module__ = ParquetBatches.__module__ = "sk_gdlinear"
+# The public name is the one pickles and skops files contain.
+GDLinearRegressor.__module__ = LossCurveDisplay.__module__ = ParquetBatches.__module__ = backend.__module__ = (
+    "sk_gdlinear"
+)
 
-__all__ = ["GDLinearRegressor", "LossCurveDisplay", "ParquetBatches", "__version__"]
+__all__ = ["GDLinearRegressor", "LossCurveDisplay", "ParquetBatches", "__version__", "backend", "losses", "penalties"]

@@ -1,18 +1,25 @@
-"""Export to ONNX with skl2onnx: ``pip install 'sk_gdlinear[onnx]'``, then call ``register`` once."""
+"""Export to ONNX with skl2onnx: run ``pip install 'sk_gdlinear[onnx]'``, and call ``register`` once."""
+
+from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
-from ._regressor import GDLinearRegressor
-
-ALIAS = "SkGdlinearGDLinearRegressor"
+from .estimator import GDLinearRegressor
 
 
-def register() -> None:
-    """Teach skl2onnx to convert ``GDLinearRegressor``, alone and inside pipelines and other meta-estimators.
+def register(*estimators: type[Any]) -> None:
+    """Have skl2onnx convert ``GDLinearRegressor``, alone and inside pipelines and other meta-estimators.
 
     The converted model computes ``X @ coef_.T + intercept_`` in double precision and returns, as ``predict`` does,
     float32 for float32 and float64 for all else: float32 input with large offsets loses no more digits there than
     here.  Its output has shape (n_samples, n_targets), with one column for a 1-D ``y``, as skl2onnx has it.
+
+    Parameters
+    ----------
+    *estimators : type
+        Further classes to convert, such as ``DaskGDLinearRegressor`` or a subclass of your own: skl2onnx looks up the
+        class of a model itself.
 
     Raises
     ------
@@ -42,15 +49,18 @@ def register() -> None:
         from skl2onnx import update_registered_converter
     except ImportError as error:
         raise ImportError("Export to ONNX needs skl2onnx: pip install 'sk_gdlinear[onnx]'.") from error
-    update_registered_converter(GDLinearRegressor, ALIAS, _infer_shapes, _convert)
+    classes: list[type[Any]] = [GDLinearRegressor, *estimators]
+    for estimator in classes:
+        update_registered_converter(estimator, f"SkGdlinear{estimator.__name__}", _infer_shapes, _convert)
 
 
 def _infer_shapes(operator):
-    """Tell skl2onnx the type and shape of the output: one column per target."""
+    """Set the type and shape of the output: one column per target."""
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
     given = operator.inputs[0]
     output = FloatTensorType if isinstance(given.type, FloatTensorType) else DoubleTensorType
+    check_is_fitted(operator.raw_operator)
     n_targets = np.atleast_2d(operator.raw_operator.coef_).shape[0]
     operator.outputs[0].type = output([given.get_first_dimension(), n_targets])
 

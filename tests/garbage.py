@@ -172,7 +172,7 @@ SETTINGS = {
     "learning_rate": [0.1, 1e-3, 1e300, 5e-324, 1],
     "schedule": ["invscaling", "adaptive"],
     "power_t": [0.5, 0.0, 1e9],
-    "precondition": [False],
+    "standardize": [False],
     "average": [False],
     "max_iter": [1, 2, 7],
     "tol": [None, 0.0, 1e-10, 1e300],

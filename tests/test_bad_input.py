@@ -7,6 +7,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.sparse import coo_array, csr_array
+from sklearn import config_context
 
 from sk_gdlinear import GDLinearRegressor
 
@@ -69,7 +71,7 @@ BAD_SETTINGS = [
     ({"max_iter": 0}, "'max_iter' parameter of GDLinearRegressor must be"),
     ({"tol": -1e-3}, "'tol' parameter of GDLinearRegressor must be"),
     ({"n_iter_no_change": 0}, "'n_iter_no_change' parameter of GDLinearRegressor must be"),
-    ({"precondition": "yes"}, "'precondition' parameter of GDLinearRegressor must be"),
+    ({"standardize": "yes"}, "'standardize' parameter of GDLinearRegressor must be"),
     ({"random_state": "seed"}, "'random_state' parameter of GDLinearRegressor must be"),
 ]
 
@@ -218,13 +220,13 @@ def test_predict_rejects_what_is_not_finite(rows, state_of, value, match):
 # --- divergence ------------------------------------------------------------------------------------------------------
 
 DIVERGING = [
-    pytest.param({"precondition": False, "average": False}, id="plain"),
-    pytest.param({"precondition": False, "average": True}, id="averaged"),
-    pytest.param({"precondition": True, "average": False}, id="preconditioned"),
-    pytest.param({"batch_size": None, "precondition": False}, id="full batch"),
-    pytest.param({"batch_size": 1, "schedule": "invscaling", "power_t": 0.01, "precondition": False}, id="invscaling"),
-    pytest.param({"fit_intercept": False, "precondition": False}, id="no intercept"),
-    pytest.param({"schedule": "adaptive", "precondition": False}, id="adaptive"),
+    pytest.param({"standardize": False, "average": False}, id="plain"),
+    pytest.param({"standardize": False, "average": True}, id="averaged"),
+    pytest.param({"standardize": True, "average": False}, id="preconditioned"),
+    pytest.param({"batch_size": None, "standardize": False}, id="full batch"),
+    pytest.param({"batch_size": 1, "schedule": "invscaling", "power_t": 0.01, "standardize": False}, id="invscaling"),
+    pytest.param({"fit_intercept": False, "standardize": False}, id="no intercept"),
+    pytest.param({"schedule": "adaptive", "standardize": False}, id="adaptive"),
 ]
 
 
@@ -248,7 +250,7 @@ def test_diverging_step_raises_and_names_the_cures(rng, state_of, params, learni
         assert f"learning_rate={learning_rate:g}" in message
         assert "smaller" in message
         assert "learning_rate='auto'" in message or 'learning_rate="auto"' in message
-        assert "precondition=True" in message
+        assert "standardize=True" in message
         assert state_of(model) == before
 
 
@@ -278,7 +280,7 @@ def test_divergence_over_many_warm_starts_raises_too(rng):
     X = rng.normal(size=(50, 3))
     y = X @ [1.0, 2.0, 3.0] + rng.normal(size=50)
     step = 2.4 / np.linalg.eigvalsh(X.T @ X / 50)[-1]
-    params = dict(precondition=False, average=False, fit_intercept=False, batch_size=None, max_iter=1, tol=None)
+    params = dict(standardize=False, average=False, fit_intercept=False, batch_size=None, max_iter=1, tol=None)
     model = GDLinearRegressor(learning_rate=step, warm_start=True, **params)
     with pytest.raises(ValueError, match="diverged"):
         for _ in range(30):
@@ -290,7 +292,7 @@ def test_a_stable_step_is_never_called_divergent(rng):
     """A noisy but stable descent, and one that starts far away."""
     X = rng.normal(size=(200, 3))
     y = X @ [1.0, 2.0, 3.0] + 10 * rng.normal(size=200)
-    settings = dict(precondition=False, average=False, tol=None, max_iter=30, random_state=0)
+    settings = dict(standardize=False, average=False, tol=None, max_iter=30, random_state=0)
     GDLinearRegressor(learning_rate=0.1, batch_size=1, **settings).fit(X, y)
     far = GDLinearRegressor(learning_rate=0.1, **settings).fit(X, y, coef_init=[1e6, -1e6, 1e6], intercept_init=1e6)
     assert far.score(X, y) > 0.0
@@ -351,7 +353,7 @@ def test_a_transposed_start_is_refused(rng):
 @pytest.mark.parametrize("learning_rate", [1e6, 1e200])
 def test_a_first_chunk_that_diverges_raises(rng, learning_rate):
     X = rng.normal(size=(200, 4))
-    model = GDLinearRegressor(learning_rate=learning_rate, precondition=False, average=False, batch_size=None)
+    model = GDLinearRegressor(learning_rate=learning_rate, standardize=False, average=False, batch_size=None)
     with pytest.raises(ValueError, match="diverged"):
         model.partial_fit(X, X @ [1.0, 2.0, 3.0, 4.0])
     assert not hasattr(model, "coef_")
@@ -369,9 +371,42 @@ def test_no_intercept_is_left_when_none_is_wanted_any_more(rng, method):
 def test_a_warm_start_keeps_what_is_not_given_anew(rng):
     X = rng.normal(size=(50, 2))
     y = X @ [1.0, 2.0] + 5.0
-    plain = dict(precondition=False, average=False, learning_rate=1e-300, max_iter=1, tol=None, warm_start=True)
+    plain = dict(standardize=False, average=False, learning_rate=1e-300, max_iter=1, tol=None, warm_start=True)
     model = GDLinearRegressor(**plain).fit(X, y, coef_init=[3.0, 4.0], intercept_init=7.0)
     model.fit(X, y, intercept_init=8.0)
     assert (*model.coef_, model.intercept_) == (3.0, 4.0, 8.0)
     model.fit(X, y, coef_init=[1.0, 2.0])
     assert (*model.coef_, model.intercept_) == (1.0, 2.0, 8.0)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_sparse_targets_are_refused_with_the_cure(method):
+    for y in (csr_array(np.ones((4, 1))), coo_array(np.ones(4))):
+        with pytest.raises(TypeError, match=r"y must be dense.*toarray"):
+            getattr(GDLinearRegressor(), method)(np.eye(4), y)
+
+
+@pytest.mark.skipif(coo_array(np.ones(4)).ndim != 1, reason="this SciPy has no sparse arrays of one dimension")
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict"])
+def test_sparse_rows_of_one_dimension_are_refused_with_the_cure(method):
+    model = GDLinearRegressor(random_state=0).fit(np.eye(4), np.arange(4.0))
+    given = (coo_array(np.ones(4)),) if method == "predict" else (coo_array(np.ones(4)), np.ones(4))
+    with pytest.raises(ValueError, match=r"2-dimensional.*\(4,\).*reshape"):
+        getattr(model, method)(*given)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["X", "y"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_what_is_not_finite_is_named_also_where_it_is_assumed_finite(method, name, value):
+    X, y = np.eye(4), np.arange(4.0)
+    (X if name == "X" else y).flat[0] = value
+    with config_context(assume_finite=True), pytest.raises(ValueError, match=f"{name} contains (NaN|infinity)"):
+        getattr(GDLinearRegressor(), method)(X, y)
+
+
+@pytest.mark.parametrize(("n", "fraction"), [(2, 0.1), (5, 0.9)])
+def test_a_validation_set_that_leaves_one_row_to_train_on_is_refused(n, fraction):
+    X = np.arange(float(n))[:, None]
+    with pytest.raises(ValueError, match=rf"2 rows to train on: got n_samples={n}.*validation_fraction={fraction:g}"):
+        GDLinearRegressor(early_stopping=True, validation_fraction=fraction).fit(X, X[:, 0])

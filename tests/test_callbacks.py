@@ -11,7 +11,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_gdlinear import GDLinearRegressor, _compat, _rows
+from sk_gdlinear import GDLinearRegressor, _compat
+from sk_gdlinear._data import rows
 
 callback = pytest.importorskip("sklearn.callback", reason="this scikit-learn has no callbacks")
 
@@ -71,7 +72,8 @@ def test_the_estimator_of_an_epoch_is_that_of_a_fit_of_so_many(data, seed, avera
     for epoch, fitted in enumerate(recorder.fitted[:3], start=1):
         expected = GDLinearRegressor(max_iter=epoch, **params).fit(X, y)
         assert_array_equal(fitted.predict(X), expected.predict(X))
-        assert fitted.loss_curve_ == expected.loss_curve_
+        # Where another epoch follows, the pass that fills the gradient table adds the losses in another order.
+        assert_allclose(fitted.loss_curve_, expected.loss_curve_, rtol=1e-13)
         assert fitted.n_iter_ == epoch
 
 
@@ -114,8 +116,9 @@ def test_ctrl_c_in_a_callback_keeps_the_epoch_it_was_told_of(data, seed):
 
     params = dict(random_state=seed, tol=None)
     recorder = Recorder(interrupt)
-    with pytest.warns(UserWarning, match="interrupted after 2 complete epochs"):
-        model = GDLinearRegressor(**params).set_callbacks(recorder).fit(*data)
+    model = GDLinearRegressor(**params).set_callbacks(recorder)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 2 complete epochs"):
+        model.fit(*data)
     assert_array_equal(model.coef_, GDLinearRegressor(max_iter=2, **params).fit(*data).coef_)
     assert recorder.ended[-1] == ("fit", 0)
     assert recorder.torn_down == 1
@@ -146,12 +149,12 @@ def test_partial_fit_is_one_task(data, seed):
         assert recorder.torn_down == call
 
 
-def test_long_epochs_are_told_of_piece_by_piece(data, monkeypatch):
-    monkeypatch.setattr(_rows, "SEGMENT_ROWS", 7)
+def test_long_epochs_are_reported_block_by_block(data, monkeypatch):
+    monkeypatch.setattr(rows, "BLOCK_ROWS", 7)
     recorder = Recorder()
     model = GDLinearRegressor(batch_size=7, max_iter=2, tol=None).set_callbacks(recorder).fit(*data)
-    pieces = [("rows", i) for i in range(18)]
-    assert recorder.ended == [*pieces, ("epoch", 0), *pieces, ("epoch", 1), ("fit", 0)]
+    blocks = [("rows", i) for i in range(18)]
+    assert recorder.ended == [*blocks, ("epoch", 0), *blocks, ("epoch", 1), ("fit", 0)]
     assert model.n_iter_ == 2
 
 

@@ -14,7 +14,7 @@ from sk_gdlinear import GDLinearRegressor
 da = pytest.importorskip("dask.array", reason="the cluster is Dask's")
 distributed = pytest.importorskip("distributed", reason="the cluster is Dask's")
 DaskGDLinearRegressor = pytest.importorskip("sk_gdlinear.dask").DaskGDLinearRegressor
-Partitions = pytest.importorskip("sk_gdlinear._partitions").Partitions
+Partitions = pytest.importorskip("sk_gdlinear.dask.partitions").Partitions
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +54,7 @@ def least_squares_r2(X, y):
     [
         ({}, None, False),
         ({"fit_intercept": False}, 3, True),
-        ({"precondition": False}, 3, False),
+        ({"standardize": False}, 3, False),
         ({"schedule": "invscaling"}, None, True),
         ({"loss": "huber", "penalty": "l1", "alpha": 0.1}, 3, True),
         ({"penalty": "elasticnet", "alpha": 0.1, "positive": True}, None, False),
@@ -63,7 +63,7 @@ def least_squares_r2(X, y):
 def test_full_batches_equal_the_estimator_in_memory(rng, params, k, weighted):
     X, y = make_rows(rng, k=k)
     weight = [rng.integers(0, 4, size=len(X)).astype(float)] if weighted else []
-    step = 1e-5 if "precondition" in params else 0.3
+    step = 1e-5 if "standardize" in params else 0.3
     settings = dict(batch_size=None, learning_rate=step, max_iter=4, tol=None, **params)
     model = DaskGDLinearRegressor(**settings).fit(*partitioned(X, y, *weight))
     expected = GDLinearRegressor(**settings).fit(X, y, *weight)
@@ -103,7 +103,7 @@ def test_callbacks_hear_of_every_round(rng):
 def test_a_step_too_large_raises_and_changes_nothing(rng, state_of):
     X, y = make_rows(rng)
     for batch_size in (None, 32):
-        model = DaskGDLinearRegressor(batch_size=batch_size, learning_rate=1e3, precondition=False)
+        model = DaskGDLinearRegressor(batch_size=batch_size, learning_rate=1e3, standardize=False)
         before = state_of(model)
         with pytest.raises(ValueError, match="diverged"):
             model.fit(*partitioned(X, y))
@@ -200,7 +200,7 @@ def test_the_answer_does_not_depend_on_who_does_what(rng, seed, client):
 
 
 def test_many_partitions_give_one_answer_persisted_or_not(rng, seed):
-    """Those persisted are asked together, the others one by one; more than a few answers are added on the workers."""
+    """Persisted partitions share tasks, others do not; more than a few results are added on the workers."""
     X, y = make_rows(rng)
     chunks = (100,) * 30
     models = [
@@ -212,14 +212,14 @@ def test_many_partitions_give_one_answer_persisted_or_not(rng, seed):
 
 
 def groups_of(client, X, y):
-    """The groups of partitions that a question is put to at once, which hold each partition once."""
+    """The groups of partitions that share a task; each partition is in one of them."""
     partitions = Partitions(client, X, y)
-    partitions.take_stock(DaskGDLinearRegressor()._settings(X.shape[1]))
+    partitions.compute_statistics(standardize=True)
     assert sorted(sum(partitions.groups, [])) == list(range(len(partitions)))
     return partitions.groups
 
 
-def test_a_question_is_one_task_for_each_thread_of_a_worker(rng, client, monkeypatch):
+def test_persisted_partitions_make_one_task_for_each_thread_of_a_worker(rng, client, monkeypatch):
     lazy = partitioned(*make_rows(rng), chunks=(100,) * 30, persist=False)
     assert len(groups_of(client, *lazy)) == 30  # dask makes them one at a time
     X, y = client.persist(lazy)
@@ -231,11 +231,11 @@ def test_a_question_is_one_task_for_each_thread_of_a_worker(rng, client, monkeyp
     one = next(iter(client.nthreads()))
     X = client.persist(lazy[0] + 0.0, workers=[one], allow_other_workers=False)
     assert 2 <= len(groups_of(client, X, y)) <= 3  # half may be moved to the other worker
-    monkeypatch.setattr("sk_gdlinear._partitions.TOGETHER", 3 * 100 * X.shape[1] * X.itemsize)
+    monkeypatch.setattr("sk_gdlinear.dask.partitions.BYTES_PER_TASK", 3 * 100 * X.shape[1] * X.itemsize)
     assert max(map(len, groups_of(client, X, y))) == 3
 
 
-def test_partitions_of_a_persisted_dataframe_are_asked_together_also_some_columns_of_it(rng, client):
+def test_partitions_of_a_persisted_dataframe_share_tasks_also_some_columns_of_it(rng, client):
     dd = pytest.importorskip("dask.dataframe", reason="the frames are dask's")
     pd = pytest.importorskip("pandas", reason="the frames are made by pandas")
     X, y = make_rows(rng)
@@ -245,7 +245,7 @@ def test_partitions_of_a_persisted_dataframe_are_asked_together_also_some_column
     assert len(groups_of(client, frame.repartition(npartitions=7), frame["y"].repartition(npartitions=7))) == 7
 
 
-def test_workers_may_come_while_stock_is_taken(rng):
+def test_workers_may_come_while_statistics_are_computed(rng):
     with (
         distributed.LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
@@ -253,7 +253,7 @@ def test_workers_may_come_while_stock_is_taken(rng):
         partitions = Partitions(client, *partitioned(*make_rows(rng)))
         assert not client.nthreads()
         cluster.scale(1)
-        partitions.take_stock(DaskGDLinearRegressor()._settings(5))
+        partitions.compute_statistics(standardize=True)
         assert partitions.groups == [[0, 1, 2, 3]]
         assert list(partitions.n_threads.values()) == [1]
 
@@ -365,7 +365,7 @@ def test_score_takes_a_client_of_its_own(rng, client, monkeypatch):
     X, y = make_rows(rng)
     data = partitioned(X, y)
     model = DaskGDLinearRegressor(random_state=0).fit(*data)
-    monkeypatch.setattr("sk_gdlinear.dask.get_client", None)
+    monkeypatch.setattr("sk_gdlinear.dask.partitions.get_client", None)
     assert_allclose(model.score(*data, client=client), model.to_local().score(X, y), rtol=1e-10)
 
 
@@ -462,9 +462,77 @@ def test_no_rows_at_all_are_refused(rng, weight):
 )
 def test_parameters_that_do_not_fit_the_method_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
-        DaskGDLinearRegressor(**params).fit(None, None)
+        DaskGDLinearRegressor(**params).fit(*partitioned(np.eye(4), np.ones(4), chunks=(2, 2)))
 
 
 def test_parameters_are_checked_before_any_work():
     with pytest.raises(ValueError, match="batch_size"):
         DaskGDLinearRegressor(batch_size=0).fit(None, None)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "Float32", "float32"])
+@pytest.mark.parametrize("k", [None, 2])
+def test_nullable_columns_are_predicted_with_the_dtype_they_announce(rng, client, dtype, k):
+    dd = pytest.importorskip("dask.dataframe", reason="the frames are dask's")
+    pd = pytest.importorskip("pandas", reason="the frames are made by pandas")
+    X = pd.DataFrame(rng.integers(0, 2, (300, 3)), columns=list("abc"))
+    y = X @ rng.normal(size=(3, k) if k else 3)
+    frame = dd.from_pandas(X.astype(dtype), npartitions=3)
+    model = DaskGDLinearRegressor(random_state=0).fit(frame, dd.from_pandas(y, npartitions=3))
+    prediction = model.predict(frame)
+    computed = prediction.compute()
+    announced = prediction.dtypes if k else prediction.dtype
+    assert np.all(announced == (computed.dtypes if k else computed.dtype))
+    assert_allclose(computed, model.to_local().predict(X.astype(dtype)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["csr_array", "csc_array", "csr_matrix"])
+@pytest.mark.parametrize("batch_size", ["auto", None])
+def test_sparse_blocks_give_the_answer_of_dense_ones(rng, client, kind, batch_size):
+    sparse = pytest.importorskip("scipy.sparse")
+    X = rng.normal(size=(600, 5)) * (rng.random((600, 5)) < 0.4)
+    y = da.from_array(X @ np.arange(5.0) + rng.normal(size=600), chunks=200)
+    dense = da.from_array(X, chunks=(200, 5))
+    blocks = dense.map_blocks(getattr(sparse, kind))
+    params = dict(batch_size=batch_size, random_state=0)
+    models = [DaskGDLinearRegressor(**params).fit(rows, y) for rows in (dense, blocks)]
+    assert_allclose(models[1].coef_, models[0].coef_, rtol=1e-6)
+    assert_allclose(models[1].score(blocks, y), models[0].score(dense, y), rtol=1e-6)
+    assert_allclose(models[1].predict(blocks).compute(), models[1].predict(dense).compute(), rtol=1e-9)
+
+
+def test_an_asynchronous_client_is_refused_with_the_cure(rng, client):
+    class Asynchronous:
+        asynchronous = True
+
+    data = partitioned(*make_rows(rng))
+    for call in (DaskGDLinearRegressor().fit, DaskGDLinearRegressor(max_iter=1, tol=None).fit(*data).score):
+        with pytest.raises(TypeError, match="asynchronous.*to_thread"):
+            call(*data, client=Asynchronous())
+
+
+def test_a_fit_within_a_task_of_the_only_thread_ends(rng):
+    """In processes, so that the worker's client, which stays open, ends with its worker."""
+    X, y = make_rows(rng)
+
+    def fit():
+        rows, targets = da.from_array(X, chunks=(500, X.shape[1])), da.from_array(y, chunks=500)
+        return DaskGDLinearRegressor(random_state=0).fit(rows, targets)
+
+    local = dict(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0")
+    with distributed.LocalCluster(**local) as cluster, distributed.Client(cluster) as client:
+        inside, outside = client.submit(fit, pure=False).result(timeout=60), fit()
+    assert_allclose(inside.coef_, outside.coef_, rtol=1e-9)
+
+
+class Tagged(DaskGDLinearRegressor):
+    """A subclass with an argument that has no default."""
+
+    def __init__(self, site, alpha=1e-4):
+        super().__init__(alpha=alpha)
+        self.site = site
+
+
+def test_a_subclass_with_a_required_argument_becomes_local(rng):
+    model = Tagged("A").fit(*partitioned(*make_rows(rng)))
+    assert_allclose(model.to_local().coef_, model.coef_)

@@ -13,7 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
-from datasets import HARD, TINY_SHAPES, exact_r2, gaussian, wild_scales
+from builders import exact_r2
+from datasets import HARD, TINY_SHAPES, gaussian, wild_scales
 from sk_gdlinear import GDLinearRegressor
 
 CLOSE = 0.005  # the promised gap in training R² to exact least squares
@@ -172,7 +173,7 @@ def test_unscaled_columns_never_fail_in_silence(rng, params):
 def test_without_preconditioning_the_automatic_step_does_not_diverge():
     """The largest column sets the step and the others hardly move: far from converged, yet no worse than the mean."""
     X, y = wild_scales(500)
-    model, _ = fit_recording_warnings(X, y, precondition=False, max_iter=20)
+    model, _ = fit_recording_warnings(X, y, standardize=False, max_iter=20)
     assert_never_worse_than_the_mean(model, X, y)
 
 

@@ -1,6 +1,7 @@
 """fit_batches: epochs of partial_fit over chunks, stopped and resumed."""
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal, assert_equal
 
-from sk_gdlinear import GDLinearRegressor, _batches
+from sk_gdlinear import GDLinearRegressor, streaming
+from sk_gdlinear._checkpoint.checkpoint import Checkpoint
 
-PLAIN = dict(precondition=False, average=False, learning_rate=1e-3)
+PLAIN = dict(standardize=False, average=False, learning_rate=1e-3)
 
 
 def make_chunks(rng, n_chunks=5, rows=40, d=3, weights=False):
@@ -52,7 +54,7 @@ def failing_at(chunks, epoch, position, error):
 
 @pytest.fixture
 def always_save(monkeypatch):
-    monkeypatch.setattr(_batches, "CHECKPOINT_SHARE", np.inf)
+    monkeypatch.setattr(streaming, "CHECKPOINT_SHARE", np.inf)
 
 
 def assert_same_model(model, other):
@@ -155,9 +157,9 @@ def test_resuming_after_an_error_reaches_the_same_bits(rng, seed, tmp_path, para
 KILLED = """
     import os, pickle, signal, sys
     import numpy as np
-    from sk_gdlinear import GDLinearRegressor, _batches
+    from sk_gdlinear import GDLinearRegressor, streaming
 
-    _batches.CHECKPOINT_SHARE = np.inf  # after every chunk
+    streaming.CHECKPOINT_SHARE = np.inf  # after every chunk
     path, victim = sys.argv[1], sys.argv[2] == "kill"
 
     def chunks():
@@ -190,8 +192,8 @@ def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
     path = tmp_path / "run.checkpoint"
     killed = run(path, "kill")
     assert (killed.returncode, killed.stdout) == (-9, ""), killed.stderr
-    assert pickle.loads(path.read_bytes())["epoch"] == 1  # in the middle of the second
-    assert pickle.loads(path.read_bytes())["position"] == 4
+    place = Checkpoint(path, GDLinearRegressor(random_state=3)).load()
+    assert (place.epoch, place.position) == (1, 4)  # in the middle of the second
     live = run(path, "live")
     assert live.returncode == 0, live.stderr
     resumed, unbroken = (pickle.loads(bytes.fromhex(line)) for line in live.stdout.split())
@@ -246,26 +248,16 @@ def test_a_checkpoint_of_other_shapes_is_refused(rng, tmp_path, wrong):
     assert str(path) in "".join(caught.value.__notes__)
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", b"Ihello\n", pickle.dumps({"epoch": 1}), pickle.dumps([1])])
-def test_a_file_that_is_no_checkpoint_is_refused_and_kept(rng, tmp_path, content):
-    path = tmp_path / "other"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        GDLinearRegressor().fit_batches(make_chunks(rng), epochs=1, checkpoint=path)
-    assert path.read_bytes() == content
-
-
 def test_a_write_that_fails_leaves_the_checkpoint_before(rng, tmp_path, monkeypatch, always_save):
     chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
     model = GDLinearRegressor(random_state=0)
     model.fit_batches(chunks, epochs=1, checkpoint=path)
     content = path.read_bytes()
 
-    def half(content, file):
-        file.write(b"half of it")
+    def full(descriptor):
         raise OSError("disk full")
 
-    monkeypatch.setattr(_batches.pickle, "dump", half)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="disk full"):
         model.fit_batches(chunks, epochs=2, checkpoint=path)
     assert path.read_bytes() == content
@@ -284,12 +276,12 @@ def test_a_directory_unfit_for_a_checkpoint_is_refused_before_any_chunk(rng, tmp
 
 
 def test_a_write_that_fails_does_not_hide_what_ended_training(rng, tmp_path, monkeypatch):
-    def full(content, file):
+    def full(descriptor):
         raise OSError("disk full")
 
     def source():
         yield from make_chunks(rng)[:3]
-        monkeypatch.setattr(_batches.pickle, "dump", full)
+        monkeypatch.setattr(os, "fsync", full)
         raise KeyError("no more data")
 
     with pytest.raises(KeyError, match="no more data") as caught:

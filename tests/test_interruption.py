@@ -1,16 +1,20 @@
-"""Ctrl-C in fit: the model of the last complete epoch; in anything shorter, the model as it was."""
+"""Ctrl-C in fit is raised again; the model is that of the last complete epoch, or as it was if there is none."""
 
+import gc
 import signal
 import subprocess
 import sys
 
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
 
-from sk_gdlinear import GDLinearRegressor, _descent, _rows, _training
+from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear._data import rows
+from sk_gdlinear._descent.method import MiniBatchDescent
+from sk_gdlinear._fit import loop
 
-PLAIN = dict(precondition=False, average=False, learning_rate=1e-3)
+PLAIN = dict(standardize=False, average=False, learning_rate=1e-3)
 
 
 @pytest.fixture
@@ -21,19 +25,19 @@ def data(rng):
 
 @pytest.fixture
 def interrupt_at(monkeypatch):
-    """Function of ``call``: have Ctrl-C pressed at that piece of 10 rows, counted over all epochs."""
-    steps, n_calls = _descent.Descent.steps, 0
-    monkeypatch.setattr(_rows, "SEGMENT_ROWS", 10)
+    """Function of ``call``: have Ctrl-C pressed at that block of 10 rows, counted over all epochs."""
+    plan, n_calls = MiniBatchDescent._plan, 0
+    monkeypatch.setattr(rows, "BLOCK_ROWS", 10)
 
     def interrupt_at(call):
-        def interrupted(self, n_rows):
+        def interrupted(self, order):
             nonlocal n_calls
             n_calls += 1
             if n_calls == call:
                 raise KeyboardInterrupt
-            return steps(self, n_rows)
+            return plan(self, order)
 
-        monkeypatch.setattr(_descent.Descent, "steps", interrupted)
+        monkeypatch.setattr(MiniBatchDescent, "_plan", interrupted)
 
     return interrupt_at
 
@@ -41,12 +45,12 @@ def interrupt_at(monkeypatch):
 @pytest.mark.parametrize("params", [{}, PLAIN, {"schedule": "invscaling"}, {"batch_size": 1}], ids=str)
 @pytest.mark.parametrize("call", [9, 12])
 def test_the_model_is_that_of_the_last_complete_epoch(data, seed, interrupt_at, params, call):
-    """An epoch has four pieces here: epoch 3 is interrupted, before its first update and in its last quarter."""
+    """An epoch has four blocks here: epoch 3 is interrupted, before its first update and in its last quarter."""
     params = dict(batch_size=5, random_state=seed, tol=None) | params
     expected = GDLinearRegressor(max_iter=2, **params).fit(*data)
     interrupt_at(call)
     model = GDLinearRegressor(**params)
-    with pytest.warns(ConvergenceWarning, match="interrupted after 2 complete epochs"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 2 complete epochs"):
         model.fit(*data)
     assert model.stop_reason_ == "interrupted"
     assert (model.n_iter_, model.t_, model.loss_curve_) == (2, expected.t_, expected.loss_curve_)
@@ -56,23 +60,24 @@ def test_the_model_is_that_of_the_last_complete_epoch(data, seed, interrupt_at, 
 
 @pytest.mark.filterwarnings("ignore:max_iter")
 @pytest.mark.parametrize("params", [dict(loss="quantile", penalty="l1", alpha=0.1), dict(schedule="adaptive")], ids=str)
-def test_a_mark_brings_back_answer_objective_and_step(data, seed, monkeypatch, params):
+def test_a_snapshot_restores_parameters_objective_and_step(data, seed, monkeypatch, params):
     """Also where the loss, its penalty and the step have changed since."""
-    complete_epoch, marks = _training.Training.complete_epoch, []
+    snapshot, snapshots = MiniBatchDescent.snapshot, []
 
-    def marked(self, *args):
-        losses = complete_epoch(self, *args)
-        marks.append((self, self.mark(), self.answer[0].copy(), self.objective(), self.current_step))
-        return losses
+    def remembered(self):
+        taken = snapshot(self)
+        if self.state.n_epochs != 1:  # the evaluation after the first also fills the gradient table
+            snapshots.append((self, taken, self.reported()[0].copy(), self.evaluate(), self.current_step))
+        return taken
 
-    monkeypatch.setattr(_training.Training, "complete_epoch", marked)
+    monkeypatch.setattr(MiniBatchDescent, "snapshot", remembered)
     GDLinearRegressor(max_iter=60, tol=0.1, random_state=seed, **params).fit(*data)
-    assert len({step for *_, step in marks}) > 1
-    for descent, mark, W, objective, step in marks:
-        descent.return_to(mark)
-        assert_array_equal(descent.answer[0], W)
-        assert descent.objective() == objective
-        assert descent.current_step == step
+    assert len({step for *_, step in snapshots}) > 1
+    for method, taken, W, evaluation, step in snapshots:
+        method.restore(taken)
+        assert_array_equal(method.reported()[0], W)
+        assert method.evaluate() == evaluation
+        assert method.current_step == step
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -82,7 +87,7 @@ def test_going_on_after_an_interruption_equals_never_stopping(data, seed, interr
     expected = GDLinearRegressor(max_iter=3, **params).fit(*data)
     interrupt_at(11)
     model = GDLinearRegressor(**params)
-    with pytest.warns(ConvergenceWarning):
+    with pytest.raises(KeyboardInterrupt):
         model.fit(*data)
     getattr(model.set_params(max_iter=1), method)(*data)
     assert_array_equal(model.coef_, expected.coef_)
@@ -107,43 +112,46 @@ def test_after_the_last_epoch_ctrl_c_costs_nothing(data, seed, monkeypatch, vali
     X, y = data
     validation = dict(X_val=X[:9], y_val=y[:9]) if validated else {}
     expected = GDLinearRegressor(random_state=seed).fit(X, y, **validation)
-    finish, presses = _training.Training.finish, iter([True, False])
+    finish, presses = loop._Run.finish, iter([True, False])
 
-    def interrupted(self, *args):
-        finish(self, *args)
+    def interrupted(self):
+        finish(self)
         if next(presses):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_training.Training, "finish", interrupted)
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
-        model = GDLinearRegressor(random_state=seed).fit(X, y, **validation)
+    monkeypatch.setattr(loop._Run, "finish", interrupted)
+    model = GDLinearRegressor(random_state=seed)
+    with pytest.raises(KeyboardInterrupt, match="interrupted"):
+        model.fit(X, y, **validation)
     assert_array_equal(model.coef_, expected.coef_)
     assert model.loss_curve_ == expected.loss_curve_
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no interval timers")
-@pytest.mark.filterwarnings("ignore:Training was interrupted")
 @pytest.mark.parametrize("validated", [False, True])
 def test_no_moment_is_a_bad_one(data, validated, monkeypatch):
     """At whatever instruction Ctrl-C arrives, the model is that of a complete epoch, the best with a validation set."""
-    reason_to_stop, delay = _training.Training.reason_to_stop, 0.0
+    reason_to_stop, delay = loop._Run.reason_to_stop, 0.0
 
     def start_the_clock(self, *args):
         if len(self.history) == 2 and delay:
             signal.setitimer(signal.ITIMER_REAL, delay)
         return reason_to_stop(self, *args)
 
-    monkeypatch.setattr(_training.Training, "reason_to_stop", start_the_clock)
+    monkeypatch.setattr(loop._Run, "reason_to_stop", start_the_clock)
     X, y = data
     validation = dict(X_val=X[:9], y_val=y[:9]) if validated else {}
     params = dict(tol=None, random_state=0)
     # Set, as a shell lets what it starts in the background ignore Ctrl-C.
     ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    gc.disable()  # Python drops what is raised in a callback of its garbage collector, and other packages install some
     try:
         for trial in range(30):
             delay = 1e-3 + 7e-6 * trial
-            model = GDLinearRegressor(max_iter=10**9, **params).fit(X, y, **validation)
+            model = GDLinearRegressor(max_iter=10**6, **params)
+            with pytest.raises(KeyboardInterrupt):
+                model.fit(X, y, **validation)
             delay = 0.0
             expected = GDLinearRegressor(max_iter=model.n_iter_, **params).fit(X, y, **validation)
             assert model.stop_reason_ == "interrupted"
@@ -151,13 +159,13 @@ def test_no_moment_is_a_bad_one(data, validated, monkeypatch):
             assert model.best_iter_ == expected.best_iter_
             assert_array_equal(model.coef_, expected.coef_)
     finally:
+        gc.enable()
         signal.signal(signal.SIGALRM, before)
         signal.signal(signal.SIGINT, ctrl_c)
 
 
 SCRIPT = """
 import signal
-import warnings
 import numpy as np
 from sk_gdlinear import GDLinearRegressor
 
@@ -165,11 +173,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 rng = np.random.default_rng(0)
 X = rng.normal(size=(400_000, 4))
 y = X.sum(axis=1)
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    model = GDLinearRegressor(tol=None, max_iter=10**9, random_state=0, verbose=1).fit(X, y)
+model = GDLinearRegressor(tol=None, max_iter=10**9, random_state=0, verbose=1)
+try:
+    model.fit(X, y)
+except KeyboardInterrupt:
+    print("raised")
 again = GDLinearRegressor(tol=None, max_iter=model.n_iter_, random_state=0).fit(X, y)
-print(model.stop_reason_, *(w.category.__name__ for w in caught), np.array_equal(model.coef_, again.coef_))
+print(model.stop_reason_, np.array_equal(model.coef_, again.coef_))
 """
 
 
@@ -184,4 +194,12 @@ def test_a_signal_ends_the_epochs_of_a_process_of_its_own():
         out, _ = child.communicate(timeout=200)
     finally:
         child.kill()
-    assert out.splitlines()[-1] == "interrupted ConvergenceWarning True"
+    assert out.splitlines()[-2:] == ["raised", "interrupted True"]
+
+
+def test_a_grid_search_ends_with_the_fit_that_was_interrupted(data, interrupt_at):
+    interrupt_at(9)
+    search = GridSearchCV(GDLinearRegressor(tol=None, max_iter=3, random_state=0), {"alpha": [0.1, 1.0]}, cv=3)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(*data)
+    assert not hasattr(search, "cv_results_")

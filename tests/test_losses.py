@@ -97,7 +97,7 @@ def test_huber_with_a_large_epsilon_is_the_squared_error(rng, method, seed):
     """In plain mode, update for update."""
     X = rng.normal(size=(100, 3))
     y = X @ [1.0, -2.0, 0.5] + rng.normal(size=100)
-    plain = dict(precondition=False, average=False, learning_rate=0.05, max_iter=3, tol=None, random_state=seed)
+    plain = dict(standardize=False, average=False, learning_rate=0.05, max_iter=3, tol=None, random_state=seed)
     huber = getattr(GDLinearRegressor("huber", epsilon=1e6, **plain), method)(X, y)
     squared = getattr(GDLinearRegressor(**plain), method)(X, y)
     assert_array_equal(huber.coef_, squared.coef_)

@@ -70,7 +70,7 @@ SETTINGS = st.fixed_dictionaries(
         "penalty": st.sampled_from([None, "l2", "l1", "elasticnet"]),
         "alpha": st.sampled_from([0.0, 1e-6, 1.0, 1e6, 1e300]),
         "positive": st.booleans(),
-        "precondition": st.booleans(),
+        "standardize": st.booleans(),
     }
 )
 
@@ -87,7 +87,7 @@ def test_any_loss_and_penalty_is_finite_and_its_objective_no_worse_than_the_mean
         assert (model.coef_ >= 0.0).all() or not params["positive"]
         model.partial_fit(X, y, weight)
         assert_finite(model, X)
-    if params["loss"] == "squared_error" and params["precondition"] and y.ndim == 1 and X.dtype == np.float64:
+    if params["loss"] == "squared_error" and params["standardize"] and y.ndim == 1 and X.dtype == np.float64:
         at_mean = np.average((y - np.average(y, weights=weight)) ** 2, weights=weight) / 2
         assert model.loss_curve_[-2] <= at_mean * (1 + 1e-6) + 1e-12 * (y**2).sum()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -80,3 +81,21 @@ def test_without_skl2onnx_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
     with pytest.raises(ImportError, match=r"pip install 'sk_gdlinear\[onnx\]'"):
         sk_gdlinear.onnx.register()
+
+
+def test_models_that_are_not_fitted_say_so():
+    skl2onnx = pytest.importorskip("skl2onnx", reason="skl2onnx is not installed: no export to ONNX")
+    sk_gdlinear.onnx.register()
+    with pytest.raises(NotFittedError):
+        skl2onnx.to_onnx(GDLinearRegressor(), np.zeros((1, 2)))
+
+
+class Subclass(GDLinearRegressor):
+    """A class of the user's."""
+
+
+def test_a_subclass_is_converted_once_it_is_registered(runs, rng):
+    sk_gdlinear.onnx.register(Subclass)
+    X = rng.normal(size=(50, 3))
+    model = Subclass(random_state=0).fit(X, X @ [1.0, 2.0, 3.0])
+    assert_allclose(runs(model, {"X": X})[:, 0], model.predict(X), rtol=1e-12)

@@ -90,7 +90,7 @@ def test_positive_is_linear_regression_with_positive_coefficients(raw, batch_siz
     assert (model.coef_ >= 0.0).all()
 
 
-@pytest.mark.parametrize("params", [{}, {"precondition": False}, {"batch_size": None}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"standardize": False}, {"batch_size": None}], ids=str)
 def test_known_support_is_found(rng, params, seed):
     """Orthonormal columns: the lasso is soft thresholding, in closed form."""
     Q = np.linalg.qr(np.column_stack([np.ones(200), rng.normal(size=(200, 8))]))[0][:, 1:] * np.sqrt(200)
@@ -103,7 +103,7 @@ def test_known_support_is_found(rng, params, seed):
 
 @pytest.mark.parametrize("n_targets", [None, 3])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("params", [{}, {"precondition": False, "average": False, "learning_rate": 1e-8}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"standardize": False, "average": False, "learning_rate": 1e-8}], ids=str)
 def test_alpha_zero_is_no_penalty_to_the_bit(raw, method, params, n_targets, seed):
     X, y, scale = raw
     y = y if n_targets is None else np.column_stack([y, -y, y**2])
@@ -117,7 +117,7 @@ def test_alpha_zero_is_no_penalty_to_the_bit(raw, method, params, n_targets, see
 
 @pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet"])
 @pytest.mark.parametrize("alpha", [1e6, 1e300])
-@pytest.mark.parametrize("params", [{}, {"batch_size": None}, {"precondition": False, "learning_rate": 0.01}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"batch_size": None}, {"standardize": False, "learning_rate": 0.01}], ids=str)
 def test_huge_alpha_leaves_the_mean_and_never_overshoots(raw, penalty, alpha, params, seed):
     X, y, scale = raw
     for columns, method in ((X / scale, "fit"), (X / scale, "partial_fit")):
@@ -145,7 +145,7 @@ def test_penalty_acts_in_partial_fit_as_in_fit(raw, settings, average, k, seed):
     """In plain mode, epoch for epoch and to the bit."""
     X, y, scale = raw
     X, y = X / scale, y if k is None else np.column_stack([y, 1.0 - y])
-    plain = dict(precondition=False, average=average, learning_rate=0.02, shuffle=False, alpha=0.5, batch_size=30)
+    plain = dict(standardize=False, average=average, learning_rate=0.02, shuffle=False, alpha=0.5, batch_size=30)
     model = GDLinearRegressor(max_iter=4, tol=None, **plain, **settings).fit(X, y)
     stream = GDLinearRegressor(**plain, **settings)
     for _ in range(4):
@@ -171,7 +171,7 @@ def test_one_pass_of_a_stream_has_exact_zeros_near_the_lasso(rng, seed):
 
 
 @pytest.mark.parametrize("k", [None, 2])
-@pytest.mark.parametrize("params", [{}, {"precondition": False, "learning_rate": 0.01}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"standardize": False, "learning_rate": 0.01}], ids=str)
 def test_loss_curve_includes_the_penalty_in_user_units(raw, params, k, seed):
     X, y, scale = raw
     X, y = X / scale, y if k is None else np.column_stack([y, 100.0 * y])
@@ -223,7 +223,7 @@ def test_unshuffled_rows_converge_all_the_same(raw, seed):
         ([1.0, 2.0], r"one number per feature, shape \(10,\)"),
         (np.full(10, -1.0), "finite and >= 0"),
         (np.full(10, np.nan), "finite and >= 0"),
-        (np.ones((1, 10)), r"shape \(10,\)"),
+        (np.ones((2, 10)), r"one per target and feature, shape \(1, 10\)"),
     ],
     ids=["length", "negative", "NaN", "2-D"],
 )

@@ -15,7 +15,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
-from sk_gdlinear import GDLinearRegressor, _persistence
+from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear._fit.state import MARK
 
 KEPT = Path(__file__).parent / "data" / "model-0.1.pickle"
 NAME = "sk_gdlinear.GDLinearRegressor"
@@ -23,7 +24,7 @@ NAME = "sk_gdlinear.GDLinearRegressor"
 VARIANTS = [
     {},
     {"batch_size": None, "schedule": "adaptive"},
-    {"precondition": False, "average": False, "learning_rate": 1e-7},
+    {"standardize": False, "average": False, "learning_rate": 1e-7},
     {"loss": "huber", "penalty": "elasticnet"},
     {"loss": "quantile", "positive": True},
     {"penalty": "l1", "alpha": np.full(4, 0.01), "warm_start": True},
@@ -175,7 +176,7 @@ def test_parameters_that_came_later_get_their_defaults(rows):
 )
 def test_other_formats_are_refused_with_a_reason(rows, mark, said):
     model = make().fit(*rows)
-    state = {**vars(model), **({} if mark is None else {_persistence.MARK: mark})}
+    state = {**vars(model), **({} if mark is None else {MARK: mark})}
     with pytest.raises(ValueError, match=f"{said}.*Load it with.*or fit it again"):
         GDLinearRegressor.__new__(GDLinearRegressor).__setstate__(state)
 

@@ -12,7 +12,7 @@ from sk_gdlinear import GDLinearRegressor
 
 def plain(**params):
     """Estimator that takes the seven lines of the derivation literally, on the rows in their order."""
-    settings = dict(precondition=False, average=False, learning_rate=0.01, shuffle=False, tol=None)
+    settings = dict(standardize=False, average=False, learning_rate=0.01, shuffle=False, tol=None)
     return GDLinearRegressor(**(settings | params))
 
 

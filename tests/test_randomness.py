@@ -19,9 +19,7 @@ def make_reader():
     """Function of parameters: an estimator that makes its row order legible to ``read_order``."""
 
     def make(**params):
-        settings = dict(
-            precondition=False, average=False, fit_intercept=False, learning_rate=1 - 1 / BASE, batch_size=1
-        )
+        settings = dict(standardize=False, average=False, fit_intercept=False, learning_rate=1 - 1 / BASE, batch_size=1)
         return GDLinearRegressor(**(settings | dict(max_iter=1, tol=None) | params))
 
     return make
@@ -101,7 +99,7 @@ def test_every_epoch_visits_each_row_exactly_once(seed, n, shuffle, absent):
     X[i, i % 500] = 1.0
     y = 4.0 ** (i // 500)
     weight = (i % 3 != 1).astype(float) if absent else np.ones(n)
-    settings = dict(precondition=False, average=False, fit_intercept=False, learning_rate=eta, batch_size=1)
+    settings = dict(standardize=False, average=False, fit_intercept=False, learning_rate=eta, batch_size=1)
     model = GDLinearRegressor(**settings, max_iter=1, tol=None, shuffle=shuffle, random_state=seed)
     model.fit(X, y, sample_weight=weight if absent else None)
     assert_array_equal(model.coef_ / eta, X.T @ (weight * y))
@@ -122,7 +120,7 @@ def assert_same_bits(model, other):
     assert model.loss_curve_ == other.loss_curve_
 
 
-@pytest.mark.parametrize("params", [{}, {"average": False}, {"precondition": False}, {"batch_size": 1}])
+@pytest.mark.parametrize("params", [{}, {"average": False}, {"standardize": False}, {"batch_size": 1}])
 def test_same_seed_gives_the_same_bits(data, seed, params):
     settings = dict(params, random_state=seed, max_iter=3, tol=None)
     assert_same_bits(GDLinearRegressor(**settings).fit(*data), GDLinearRegressor(**settings).fit(*data))

@@ -1,15 +1,16 @@
-"""The order of an epoch: a permutation, new each time, whose neighbours are as good as independent."""
+"""The order of an epoch: a permutation, new each time, whose neighbours are close to independent."""
 
 import numpy as np
 import pytest
 
-from sk_gdlinear._rows import FULL_SHUFFLE_ROWS, RUN_ROWS, Data
+from sk_gdlinear._data.order import FULL_SHUFFLE_ROWS, RUN_ROWS
+from sk_gdlinear._data.rows import Rows
 
 LENGTHS = [1, 10, FULL_SHUFFLE_ROWS, FULL_SHUFFLE_ROWS + 1, 50_000, 1 << 17, 123_457]
 
 
 def order_of(n, rng, index=None, rows=1 << 16):
-    return np.concatenate(list(Data(np.zeros((n, 1)), np.zeros((n, 1)), None, index).segments(rng, rows)))
+    return np.concatenate(list(Rows(np.zeros((n, 1)), np.zeros((n, 1)), None, index).blocks(rng, rows)))
 
 
 @pytest.mark.parametrize("n", LENGTHS)
@@ -25,11 +26,11 @@ def test_order_holds_only_the_rows_that_count(n):
 
 @pytest.mark.parametrize("rng", [None, 0])
 @pytest.mark.parametrize("rows", [1000, 32 * 2047, 1 << 20])
-def test_segments_hold_so_many_rows_but_for_the_last(rows, rng):
+def test_blocks_hold_so_many_rows_but_for_the_last(rows, rng):
     rng = rng if rng is None else np.random.default_rng(rng)
-    pieces = list(Data(np.zeros((123_457, 1)), np.zeros((123_457, 1))).segments(rng, rows))
-    assert {len(piece) for piece in pieces[:-1]} <= {rows}
-    np.testing.assert_array_equal(np.sort(np.concatenate(pieces)), np.arange(123_457))
+    blocks = list(Rows(np.zeros((123_457, 1)), np.zeros((123_457, 1))).blocks(rng, rows))
+    assert {len(block) for block in blocks[:-1]} <= {rows}
+    np.testing.assert_array_equal(np.sort(np.concatenate(blocks)), np.arange(123_457))
 
 
 @pytest.mark.parametrize("n", LENGTHS[2:])
@@ -71,11 +72,11 @@ def test_batches_of_periodic_data_are_mixed(period):
 
 @pytest.mark.parametrize("index", [None, np.flatnonzero(np.arange(100_000) % 3 == 0)])
 def test_some_rows_are_distinct_and_drawn_anew_from_all_over(index):
-    data, rng = Data(np.zeros((100_000, 1)), np.zeros((100_000, 1)), None, index), np.random.default_rng(0)
+    data, rng = Rows(np.zeros((100_000, 1)), np.zeros((100_000, 1)), None, index), np.random.default_rng(0)
     allowed = np.arange(100_000) if index is None else index
     drawn = np.zeros(100_000)
     for _ in range(200):
-        rows = data.some(5_000, rng).kept
+        rows = data.subsample(5_000, rng).kept
         assert len(np.unique(rows)) == len(rows) == 5_000 // RUN_ROWS * RUN_ROWS
         drawn[rows] += 1
     assert drawn.sum() == drawn[allowed].sum()
@@ -84,5 +85,5 @@ def test_some_rows_are_distinct_and_drawn_anew_from_all_over(index):
 
 
 def test_of_few_rows_some_are_all():
-    data = Data(np.zeros((100, 1)), np.zeros((100, 1)))
-    assert data.some(100, np.random.default_rng(0)) is data
+    data = Rows(np.zeros((100, 1)), np.zeros((100, 1)))
+    assert data.subsample(100, np.random.default_rng(0)) is data

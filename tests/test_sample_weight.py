@@ -13,7 +13,7 @@ from sklearn.metrics import r2_score
 
 from sk_gdlinear import GDLinearRegressor
 
-PLAIN = dict(precondition=False, average=False, learning_rate=1e-4)  # stable for single rows of the data below
+PLAIN = dict(standardize=False, average=False, learning_rate=1e-4)  # stable for single rows of the data below
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ VARIANTS = [
     {},
     {"batch_size": 8},
     {"batch_size": None},
-    {"precondition": False},
+    {"standardize": False},
     {"average": False},
     {"fit_intercept": False},
     {"schedule": "adaptive"},
@@ -180,7 +180,7 @@ def test_lists_and_other_byte_orders_equal_float64_arrays(data, quick):
     assert_array_equal(quick().fit(X.astype("<f8"), y.astype("<f8")).coef_, expected)
 
 
-@pytest.mark.parametrize("params", [{}, {"precondition": False}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"standardize": False}], ids=str)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_inputs_are_not_mutated(data, quick, params, dtype):
     X, y = (a.astype(dtype) for a in data)
@@ -249,10 +249,10 @@ def test_stop_reason_tells_why(data):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
-@pytest.mark.parametrize("precondition", [True, False])
+@pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_verbose_changes_nothing_but_the_printing(data, quick, capsys, schedule, precondition, method):
-    params = dict(schedule=schedule, precondition=precondition)
+def test_verbose_changes_nothing_but_the_printing(data, quick, capsys, schedule, standardize, method):
+    params = dict(schedule=schedule, standardize=standardize)
     loud = getattr(quick(verbose=1, **params), method)(*data)
     capsys.readouterr()
     silent = getattr(quick(**params), method)(*data)
@@ -347,7 +347,7 @@ def test_frames_equal_arrays_and_name_the_features(data, quick, library, method)
 def test_grid_search_in_two_processes(data, quick):
     X, y = data
     X = StandardScaler().fit_transform(X)
-    grid = {"batch_size": [8, "auto", None], "learning_rate": ["auto", 0.01], "precondition": [True, False]}
+    grid = {"batch_size": [8, "auto", None], "learning_rate": ["auto", 0.01], "standardize": [True, False]}
     search = GridSearchCV(quick(max_iter=20), grid, n_jobs=2, cv=3, error_score="raise").fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert search.best_score_ > 0.8
@@ -428,6 +428,6 @@ def test_routing_through_partial_fit(data, quick, rng):
 @pytest.mark.usefixtures("routing")
 def test_routing_sends_the_start_as_metadata(data, quick):
     X, y = data
-    model = quick(max_iter=1, precondition=False, average=False, learning_rate=1e-5)
+    model = quick(max_iter=1, standardize=False, average=False, learning_rate=1e-5)
     pipe = make_pipeline(model.set_fit_request(coef_init=True, intercept_init=False)).fit(X, y, coef_init=np.ones(4))
     assert_array_equal(pipe[-1].coef_, clone(model).fit(X, y, coef_init=np.ones(4)).coef_)

@@ -24,8 +24,8 @@ VARIANTS = [
     {"penalty": "elasticnet", "alpha": 0.05, "l1_ratio": 0.5, "batch_size": 7},
     {"penalty": "l2", "alpha": 0.05, "average": False},
     {"positive": True},
-    {"precondition": False, "average": False, "learning_rate": 1e-3},
-    {"precondition": False, "learning_rate": 1e-3, "fit_intercept": False},
+    {"standardize": False, "average": False, "learning_rate": 1e-3},
+    {"standardize": False, "learning_rate": 1e-3, "fit_intercept": False},
 ]
 
 
@@ -69,7 +69,7 @@ def assert_same_model(got, want, X, rtol):
     assert_allclose(got.loss_curve_, want.loss_curve_, rtol=100 * rtol)
 
 
-CASES = [(params, wild) for params in VARIANTS for wild in (False, True) if not wild or "precondition" not in params]
+CASES = [(params, wild) for params in VARIANTS for wild in (False, True) if not wild or "standardize" not in params]
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weights"])
@@ -244,7 +244,7 @@ def test_rows_are_never_made_dense(rng, seed, k):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("params", [{}, {"precondition": False, "learning_rate": 1e-3}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"standardize": False, "learning_rate": 1e-3}], ids=str)
 def test_entries_that_are_not_finite_are_refused(rng, seed, state_of, method, params, bad):
     X, y = make_data(rng, wild=False)
     A = sparse.csr_array(X)

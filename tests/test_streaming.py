@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 
 from sk_gdlinear import GDLinearRegressor
 
-PLAIN = dict(precondition=False, average=False, learning_rate=1e-3)  # stable for single rows of make_rows
+PLAIN = dict(standardize=False, average=False, learning_rate=1e-3)  # stable for single rows of make_rows
 
 
 def make_rows(rng, n, d=3, k=None):

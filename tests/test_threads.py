@@ -13,8 +13,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
+from builders import iterate, plan, problem
 from sk_gdlinear import GDLinearRegressor
-from sk_gdlinear._engine import kernel, sparse_kernel
+from sk_gdlinear._data.statistics import Moments
+from sk_gdlinear._descent.backend import DENSE, REFERENCE, SPARSE
+from sk_gdlinear._descent.variance_reduction import VarianceReduction
 
 VARIANTS = [
     {},
@@ -22,7 +25,7 @@ VARIANTS = [
     {"batch_size": None},
     {"loss": "quantile", "penalty": "l1"},
     {"early_stopping": True},
-    {"precondition": False, "average": False, "learning_rate": 0.01},
+    {"standardize": False, "average": False, "learning_rate": 0.01},
 ]
 
 
@@ -86,25 +89,22 @@ def test_streams_in_threads_give_the_bits_of_one_after_another(rows):
             assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("call", ["run_epoch", "errors", "column_moments", "max_row_norm", "sparse run_epoch"])
-def test_kernel_runs_beside_python(call):
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("verb", ["epoch", "gradient", "errors", "moments", "max_row_norm"])
+def test_kernels_run_beside_python(verb, kind):
     """The interpreter switches threads only where one gives way; so what main counts, it counts during the call."""
-    if kernel is None:
-        pytest.skip("the compiled kernel was not built")
+    if REFERENCE in (DENSE, SPARSE):
+        pytest.skip("the compiled kernels were not built")
     X, order = np.zeros((300_000, 10)), np.arange(300_000)
-    zeros, ones = np.zeros(10), np.ones(10)
-    terms = [np.zeros(1), np.full(1, -np.inf), np.full(1, np.inf), None, None, False, *[None] * 5]
-    start = [np.zeros((1, 10)), np.zeros(1), None, None]
-    epoch = X[:, :1].copy(), order, None, zeros, ones, zeros[:1], ones[:1], *terms, *start
-    steps = np.zeros(3_000), np.zeros(3_000), 100, np.inf, True
-    entries = csr_array(X + 1.0)
+    A, backend = (X, DENSE) if kind == "dense" else (csr_array(X + 1.0), SPARSE)
+    of, at = problem(A, X[:, :1].copy()), iterate(10, seed=1)
     run = {
-        "run_epoch": lambda: kernel.run_epoch(X, *epoch, *steps),
-        "sparse run_epoch": lambda: sparse_kernel.run_epoch(entries, *epoch, *steps),
-        "errors": lambda: kernel.errors(X, epoch[0], order, zeros, ones, zeros[:1], ones[:1], *start[:2]),
-        "column_moments": lambda: kernel.column_moments(X, order, None, *(np.zeros(10) for _ in range(4)), 0.0),
-        "max_row_norm": lambda: kernel.max_row_norm(X, order, None, zeros, ones, True),
-    }[call]
+        "epoch": lambda: backend.epoch(of, plan(order, 100, 0.0, 0.0), iterate(10, seed=None), VarianceReduction()),
+        "gradient": lambda: backend.gradient(of, order, at.W, at.b),
+        "errors": lambda: backend.errors(of, order, at.W, at.b),
+        "moments": lambda: backend.moments(A, order, None, Moments.empty(10)),
+        "max_row_norm": lambda: backend.max_row_norm(of.rows, order, of.standardization, True),
+    }[verb]
     state = {"inside": False, "done": False}
 
     def work():

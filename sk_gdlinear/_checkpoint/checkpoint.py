@@ -1,0 +1,229 @@
+"""The checkpoint of ``fit_batches``: a file of plain values that is always whole, and is one job's alone.
+
+The file is a line that names the format, a line with the SHA-256 of everything else, a line of JSON, and the bytes of
+arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .._fit.state import check_state, marked, unmarked
+from .file_lock import locked
+from .job import class_name, differences, parameters_of
+from .plain_values import pack, unpack
+
+# Raise it with any change of the file, but not with one of the fitted state, which has a format of its own.
+FORMAT = 1
+
+MARK = b"sk_gdlinear checkpoint, format "
+FIRST_LINE = MARK + b"%d\n" % FORMAT
+DIGEST_LENGTH = 64  # hexadecimal digits
+
+# Between the name of the checkpoint and a random part in the names of its temporary files.
+TEMPORARY = ".sk_gdlinear-"
+
+
+class Place(NamedTuple):
+    """What a checkpoint holds: ``position`` chunks of epoch ``epoch`` are learnt, and what was learnt from them."""
+
+    epoch: int
+    position: int
+    fitted: dict[str, Any]
+
+
+class Checkpoint:
+    """The checkpoint of one job, which is an estimator with its parameters as they are when this object is made.
+
+    Parameters
+    ----------
+    path : path
+        The file; a relative path is taken from the current directory once and for all.
+    model : estimator
+        The estimator that is trained.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], model: Any) -> None:
+        self.path = Path(os.path.abspath(Path(path)))
+        self.estimator, self.parameters = class_name(model), parameters_of(model)
+
+    def __str__(self) -> str:
+        return f"The checkpoint {os.fspath(self.path)!r}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from the checkpoint for as long as the context lasts.
+
+        Raises
+        ------
+        OSError
+            If files cannot be made beside the checkpoint, or if another process is at it (``BlockingIOError``).
+        """
+        self._check_directory()
+        with locked(self._beside(".lock"), str(self)) as has_lock:
+            if has_lock:
+                self._remove_leftovers()
+            yield
+
+    def save(self, model: Any, epoch: int, position: int) -> None:
+        """Write what a model has learnt, and its place in the data.
+
+        The file is replaced as a whole once the new one is on the disk: whenever the process ends, there is the one
+        before or the new one.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; the one before is still there.
+        TypeError
+            If the model holds a value that is not plain.
+        """
+        from .. import __version__
+
+        content = {
+            "release": __version__,
+            "estimator": self.estimator,
+            "parameters": self.parameters,
+            "epoch": epoch,
+            "position": position,
+            "fitted": marked(fitted_attributes(model)),
+        }
+        data = pack(content, "checkpoint")
+        fresh, file = self._make_temporary()
+        try:
+            with file:
+                file.write(b"".join([FIRST_LINE, _digest(data), b"\n", data]))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(fresh, self.path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+
+    def load(self) -> Place | None:
+        """Return what ``save`` has written, or None if there is no file.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a whole checkpoint of this job.
+        OSError
+            If the file cannot be read.
+        """
+        try:
+            data = self._read()
+            if data is None:
+                return None
+            content = unpack(data)
+            checked = _checked(content)
+        except (ValueError, TypeError, LookupError) as error:
+            raise ValueError(
+                f"{os.fspath(self.path)!r} is not a whole checkpoint of fit_batches: {str(error).rstrip('.')}. Name "
+                "another file, or remove this one to start anew."
+            ) from error
+        self._check_job(content)
+        return checked
+
+    def _read(self):
+        """Return the content behind the two first lines, or None if there is no file."""
+        try:
+            status = os.lstat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if stat.S_ISLNK(status.st_mode):
+            raise ValueError("it is a symbolic link, which is not followed; the path it leads to may be given instead")
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a regular file")
+        with open(self.path, "rb", opener=_without_links) as file:
+            first = file.readline(len(FIRST_LINE))
+            if not first.startswith(MARK):
+                raise ValueError("it does not begin as one does")
+            if first != FIRST_LINE:
+                raise ValueError(f"it does not say that it has format {FORMAT}, the one that this release reads")
+            digest, data = file.read(DIGEST_LENGTH + 1), file.read()
+        if digest != _digest(data) + b"\n":
+            raise ValueError("its checksum is wrong, so it is damaged or was cut short")
+        return data
+
+    def _check_job(self, content):
+        """Raise if the content of a checkpoint is that of another estimator, or of other parameters."""
+        name, cure = os.fspath(self.path), "or name another file to start anew."
+        if content["estimator"] != self.estimator:
+            raise ValueError(
+                f"The checkpoint {name!r} is one of another estimator, {content['estimator']}, and this is "
+                f"{self.estimator}. Use that one, {cure}"
+            )
+        if changed := differences(content["parameters"], self.parameters):
+            raise ValueError(
+                f"The checkpoint {name!r} is one of other parameters: {'; '.join(changed)}. Set them as they were, "
+                f"{cure}"
+            )
+
+    def _beside(self, ending):
+        return self.path.with_name(self.path.name + ending)
+
+    def _make_temporary(self):
+        """Make a file of a name that nobody can foresee, which no link can stand at; return its path and the file."""
+        fresh = self._beside(f"{TEMPORARY}{secrets.token_hex(8)}.tmp")
+        return fresh, open(fresh, "xb", opener=_without_links)
+
+    def _check_directory(self):
+        """Raise if no checkpoint can be written at the path."""
+        try:
+            fresh, file = self._make_temporary()
+            file.close()
+            fresh.unlink()
+        except OSError as error:
+            raise OSError(
+                f"{self} cannot be written: {os.fspath(self.path.parent)!r} is not a directory in which files can be "
+                f"made ({error.strerror}). Make it, or name a file elsewhere."
+            ) from error
+
+    def _remove_leftovers(self):
+        """Remove the temporary files of processes that were killed; the lock says that no other is at work."""
+        for name in os.listdir(self.path.parent):
+            if name.startswith(self.path.name + TEMPORARY) and name.endswith(".tmp"):
+                with suppress(OSError):
+                    self.path.with_name(name).unlink()
+
+
+def fitted_attributes(model: Any) -> dict[str, Any]:
+    """Return what training has set, by scikit-learn's naming, and the state that carries on."""
+    return {name: value for name, value in vars(model).items() if is_fitted(name)}
+
+
+def is_fitted(name: str) -> bool:
+    """Whether an attribute of this name is set by training."""
+    return (name.endswith("_") and not name.startswith("__")) or name == "_state"
+
+
+def _checked(content):
+    """Return the place in the content of a file; raise if that is not what ``save`` writes."""
+    kinds = {"release": str, "estimator": str, "parameters": dict, "epoch": int, "position": int, "fitted": dict}
+    if type(content) is not dict or {name: type(value) for name, value in content.items()} != kinds:
+        raise ValueError("it holds other values")
+    fitted, parameters = unmarked(content["fitted"]), content["parameters"]
+    texts = [*fitted, *parameters, *parameters.values()]
+    if not all(type(text) is str for text in texts) or not all(is_fitted(name) for name in fitted):
+        raise ValueError("it holds other attributes")
+    if "coef_" not in fitted or min(content["epoch"], content["position"]) < 0:
+        raise ValueError("it holds no fitted model, or no place in the data")
+    check_state(fitted)
+    return Place(content["epoch"], content["position"], fitted)
+
+
+def _digest(data):
+    """Return the checksum of a file whose content is ``data``, as hexadecimal digits."""
+    return hashlib.sha256(FIRST_LINE + data).hexdigest().encode("ascii")
+
+
+def _without_links(path, flags):
+    """Open a file for ``open``; where the system can, fail at a symbolic link, and never wait for a pipe."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)

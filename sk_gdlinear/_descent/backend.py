@@ -1,0 +1,136 @@
+"""The backend, chosen once for a fit: six functions over rows, compiled or from the reference implementation."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+
+from .._data.standardize import max_row_norm
+from .._data.statistics import add_moments
+from .._kernels import dense, sparse
+from .._objective.losses import ClippedLine
+from .._objective.penalties import BoxedElasticNet
+from . import epoch as reference
+
+NAMES = ("auto", "reference")
+
+# Rows of sparse data that are made dense at once: a preconditioner changes all coefficients in every update.
+BLOCK_ROWS = 256
+
+
+class Backend(NamedTuple):
+    """The functions of a descent that pass over rows.  All take the records of ``epoch.epoch``."""
+
+    epoch: Callable  # (problem, plan, iterate, reduction) -> sum of losses times rows
+    gradient: Callable  # (problem, order, W, b) -> grad_W, grad_b, loss, summed over rows
+    derivatives: Callable  # (problem, order, W, b, table) -> the same, and the table filled
+    errors: Callable  # (problem, order, W, b) -> standardized errors
+    moments: Callable  # (X, order, weight, moments) -> new sum of weights, the moments updated
+    max_row_norm: Callable  # (rows, order, standardization, fit_intercept) -> largest squared norm
+
+
+REFERENCE = Backend(
+    reference.epoch, reference.gradient, reference.derivatives, reference.errors, add_moments, max_row_norm
+)
+
+
+def _preconditioned_sparse_epoch(problem, plan, iterate, reduction):
+    """Make an epoch over sparse rows; with a preconditioner, for few columns only, over blocks made dense."""
+    if plan.preconditioner is None:
+        return sparse.epoch(problem, plan, iterate, reduction)
+    total, n_batches = 0.0, max(1, BLOCK_ROWS // plan.batch_size)
+    for i in range(0, len(plan.steps), n_batches):
+        order, batches = plan.order[i * plan.batch_size : (i + n_batches) * plan.batch_size], slice(i, i + n_batches)
+        table = reduction.table[order] if reduction.is_on else None
+        total += dense.epoch(
+            problem._replace(rows=problem.rows.dense(order), cache={}),
+            plan._replace(
+                order=np.arange(len(order), dtype=np.intp),
+                steps=plan.steps[batches],
+                averaging_weights=plan.averaging_weights[batches],
+            ),
+            iterate,
+            reduction._replace(table=table),
+        )
+        if reduction.is_on:
+            reduction.table[order] = table
+    return total
+
+
+def _moments(X, order, weight, moments):
+    """Add dense or sparse rows to the moments."""
+    return (sparse if issparse(X) else dense).moments(X, order, weight, moments)
+
+
+DENSE = SPARSE = REFERENCE
+if dense is not None:
+    DENSE = Backend(dense.epoch, dense.gradient, dense.derivatives, dense.errors, _moments, dense.max_row_norm)
+    SPARSE = Backend(
+        _preconditioned_sparse_epoch, sparse.gradient, sparse.derivatives, sparse.errors, _moments, sparse.max_row_norm
+    )
+
+_DEFAULT = os.environ.get("SK_GDLINEAR_BACKEND", "auto")
+_chosen: ContextVar[str] = ContextVar("sk_gdlinear_backend", default=_DEFAULT)
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Choose the implementation for all fits of this thread within a ``with`` block.
+
+    The environment variable ``SK_GDLINEAR_BACKEND`` chooses it for a whole process.
+
+    Parameters
+    ----------
+    name : {"auto", "reference"}
+        "auto" uses the compiled kernels wherever it can; "reference" uses the implementation in NumPy, in which a
+        debugger can follow a fit line by line of the derivation. Results are the same up to rounding.
+
+    Yields
+    ------
+    None
+        Nothing: the choice is valid until the block ends.
+
+    Raises
+    ------
+    ValueError
+        If the name is not one of these.
+
+    See Also
+    --------
+    GDLinearRegressor : The estimator whose implementation is chosen.
+
+    Examples
+    --------
+    >>> import sk_gdlinear
+    >>> with sk_gdlinear.backend("reference"):
+    ...     model = sk_gdlinear.GDLinearRegressor(random_state=0).fit([[0.0], [1.0]], [1.0, 3.0])
+    >>> model.coef_.round(3)
+    array([2.])
+    """
+    token = _chosen.set(_check_name(name))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def choose_backend(X, loss_is_compiled=True):
+    """Return the backend for dense or sparse X; user-defined losses and penalties need the reference implementation."""
+    if _check_name(_chosen.get()) == "reference" or not loss_is_compiled:
+        return REFERENCE
+    return SPARSE if issparse(X) else DENSE
+
+
+def can_compile(objective):
+    """Whether the kernels can compute the loss and the penalty of an objective."""
+    return isinstance(objective.loss, ClippedLine) and isinstance(objective.penalty, BoxedElasticNet)
+
+
+def _check_name(name):
+    if name not in NAMES:
+        raise ValueError(f"The backend must be one of {NAMES}, got {name!r}.")
+    return name

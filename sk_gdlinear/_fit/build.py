@@ -1,0 +1,183 @@
+"""From hyperparameters and rows to the method that descends over them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._data.standardize import Standardization
+from .._descent.averaging import Iterate
+from .._descent.backend import can_compile, choose_backend
+from .._descent.curvature import SpectralPreconditioning
+from .._descent.method import DescentState, MiniBatchDescent
+from .._descent.step_size import StepSize, lipschitz_constants
+from .._objective.losses import SquaredError
+from .._objective.objective import Baseline, Objective
+from .._objective.penalties import is_compiled, strengths_and_bounds
+
+# If the scale of a column grows by more than this from one chunk to the next, its coefficient shrinks in proportion:
+# the larger range is an outlier or another unit, for which a coefficient learnt on the small range is not valid.
+LARGEST_GROWTH = 10.0
+
+# Measured (benchmarks/accuracy.py): the fewest epochs to the least-squares answer, at a speed near that of larger
+# batches.
+AUTO_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The parameters of the estimator on which a descent depends."""
+
+    loss: object  # a Loss
+    penalty: object | None  # a Penalty
+    batch_size: int | None  # None is a full batch
+    step: float | None  # None is the automatic one
+    schedule: object  # a Schedule
+    standardize: bool
+    average: bool
+    fit_intercept: bool
+    shuffle: bool
+    tol: float | None
+
+    @property
+    def loss_lipschitz(self):
+        """The largest slope of the derivative of the loss; 1 with a kink."""
+        return float(self.loss.lipschitz) if np.isfinite(self.loss.lipschitz) else 1.0
+
+    @property
+    def is_quadratic(self):
+        """Whether the objective is a quadratic function."""
+        if type(self.loss) is not SquaredError or not is_compiled(self.penalty):
+            return False
+        l1, _, lower, _ = strengths_and_bounds(self.penalty)
+        return not np.any(l1) and lower is None
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """The state from which ``partial_fit`` continues: iterate, standardization, and the width of the smoothing."""
+
+    iterate: Iterate
+    standardization: Standardization
+    width: np.ndarray | None
+
+
+def standardize(statistics, hyper, d, k, dtype, before=None):
+    """Return the change of variables; ``before`` is that of the previous chunk of a stream."""
+    if statistics.features is None:
+        return Standardization.identity(d, k, dtype)
+    moments = statistics.recent_features, statistics.recent_targets
+    standardization = Standardization.of(*moments, hyper.batch_size, hyper.fit_intercept, dtype)
+    return standardization if before is None else standardization.keeping(before)
+
+
+def make_objective(statistics, hyper, standardization, width=None):
+    """Return the objective in standardized units."""
+    targets, inv_unit = statistics.recent_targets, standardization.target_inv_scale.astype(np.float64)
+    intercept = (targets.mean - standardization.target_shift) * inv_unit * hyper.fit_intercept
+    rms = targets.spread(hyper.fit_intercept)[0], targets.spread(centre=False)[0]
+    baseline = Baseline(intercept.astype(standardization.shift.dtype), *rms)
+    return Objective.of(hyper.loss, hyper.penalty, standardization, baseline, width)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # objectives and steps that are not finite are checked later
+def make_method(rows, statistics, hyper, start, max_iter):
+    """Return the descent over all ``rows`` of ``fit``.
+
+    Parameters
+    ----------
+    rows : Rows
+    statistics : StreamStatistics
+        Of all rows.
+    hyper : Hyperparameters
+    start : callable
+        From the ``Standardization`` to the ``Iterate`` to start from.
+    max_iter : int
+        Epochs at most.
+    """
+    (n, d), k, dtype = rows.X.shape, rows.Y.shape[1], rows.X.dtype
+    standardization = standardize(statistics, hyper, d, k, dtype)
+    objective = make_objective(statistics, hyper, standardization)
+    batch_size = min(hyper.batch_size or n, rows.n_rows)
+    full_batch = batch_size >= rows.n_rows
+    return MiniBatchDescent(
+        **_common(rows, hyper, objective, batch_size, full_batch),
+        state=DescentState(adapt(start(standardization), hyper, hyper.average and not full_batch), objective),
+        reduces_variance=hyper.average and hyper.step is None and hyper.batch_size is not None and max_iter > 1,
+        preconditioning=_preconditioning(statistics, hyper, objective),
+    )
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def make_stream_method(rows, statistics, hyper, start, before):
+    """Return the descent over a chunk of ``partial_fit``, a sample of all rows even where it makes one batch.
+
+    ``before`` is the ``StreamState`` of the call before, None in the first call.
+    """
+    d, k, dtype = rows.X.shape[1], rows.Y.shape[1], rows.X.dtype
+    past, width = (None, None) if before is None else (before.standardization, before.width)
+    standardization = standardize(statistics, hyper, d, k, dtype, past)
+    objective = make_objective(statistics, hyper, standardization, width)
+    batch_size = min(hyper.batch_size or rows.n_rows, rows.n_rows)
+    return MiniBatchDescent(
+        **_common(rows, hyper, objective, batch_size, full_batch=False),
+        state=DescentState(adapt(start(standardization), hyper, hyper.average), objective),
+        is_stream=True,
+    )
+
+
+def _common(rows, hyper, objective, batch_size, full_batch):
+    """Return the arguments of the descent that are the same in ``fit`` and ``partial_fit``."""
+    backend, constants = choose_backend(rows.X, can_compile(objective)), None
+    if hyper.step is None:
+        shuffle = hyper.shuffle
+        constants = lipschitz_constants(backend, rows, objective.standardization, hyper.fit_intercept, shuffle)
+    return {
+        "backend": backend,
+        "rows": rows,
+        "fit_intercept": hyper.fit_intercept,
+        "batch_size": batch_size,
+        "step_size": StepSize(hyper.step, hyper.schedule, constants, full_batch, hyper.loss_lipschitz),
+    }
+
+
+def _preconditioning(statistics, hyper, objective):
+    """Return the object that chooses preconditioners, or None with a penalty or without standardization."""
+    if statistics.features is None or not objective.penalty.is_zero:
+        return None
+    rms = statistics.recent_features.spread(hyper.fit_intercept)[0]
+    return SpectralPreconditioning((rms * objective.standardization.inv_scale.astype(np.float64)) ** 2, hyper.tol)
+
+
+def adapt(iterate, hyper, average):
+    """Return the iterate without intercept if ``fit_intercept`` is False, and with an average if ``average``."""
+    if not hyper.fit_intercept:  # there may have been one before
+        iterate.b[...] = 0.0
+        if iterate.mean_b is not None:
+            iterate.mean_b[...] = 0.0
+    if not average:
+        return Iterate.at(*iterate.average, average=False, t=iterate.t)
+    return Iterate.at(iterate.W, iterate.b, average=True, t=iterate.t) if iterate.mean_W is None else iterate
+
+
+def from_coef(coef, intercept, average, t=0):
+    """Return a function from the standardization to a new iterate at coefficients in the user's units."""
+    return lambda standardization: Iterate.at(*standardization.from_user(coef, intercept), average, t)
+
+
+def reparametrise(iterate, before):
+    """Return a function from a new standardization to the same iterate, which was in that of ``before``."""
+
+    def start(standardization):
+        keep = np.minimum(1.0, LARGEST_GROWTH / standardization.growth(before))
+
+        def move(W, b):
+            coef, intercept = before.to_user(W, b)
+            # Where a coefficient shrinks, the prediction at the old centre stays the same.
+            return standardization.from_user(coef * keep, intercept + (coef * (1.0 - keep)) @ before.shift)
+
+        means = (None, None) if iterate.mean_W is None else move(iterate.mean_W, iterate.mean_b)
+        return Iterate(
+            *move(iterate.W, iterate.b), *means, iterate.t, iterate.n_averaged, iterate.gain, iterate.mean_step
+        )
+
+    return start

@@ -1,0 +1,16 @@
+"""The compiled kernels for dense and sparse rows, or None if they were not built."""
+
+import warnings
+
+try:
+    from . import dense, sparse  # type: ignore[attr-defined] # compiled
+except ImportError:
+    dense = sparse = None
+    warnings.warn(
+        "sk_gdlinear's compiled kernels are missing, so fitting is slower; results are the same. "
+        "Build them with `pip install .` (or `pip install -e .`), which needs a C compiler.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+__all__ = ["dense", "sparse"]

@@ -1,0 +1,29 @@
+/* The innermost loops over the numbers of dense rows, for double and float: gd_dot_double, gd_dot_float, and so on.
+
+These are in plain C because compilers vectorise them; they do not vectorise many of the loops that Cython generates, nor
+these loops where they are inlined there. */
+
+#ifndef GD_LOOPS_H
+#define GD_LOOPS_H
+
+#include <stddef.h>
+
+#include "compiler.h"
+
+#define GD_REAL double
+#define GD_OF_REAL(name) name##_double
+#define GD_SUMS 4
+#include "loops_of_real.h"
+#undef GD_REAL
+#undef GD_OF_REAL
+#undef GD_SUMS
+
+#define GD_REAL float
+#define GD_OF_REAL(name) name##_float
+#define GD_SUMS 8
+#include "loops_of_real.h"
+#undef GD_REAL
+#undef GD_OF_REAL
+#undef GD_SUMS
+
+#endif

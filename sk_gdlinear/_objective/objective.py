@@ -1,0 +1,139 @@
+"""The objective in standardized units: the given loss and penalty, rescaled, and the problem over rows."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .losses import COMPILED, ClippedLine, RescaledLoss, clipped_line, largest_loss, relative_width
+from .penalties import BoxedElasticNet, RescaledPenalty, is_compiled, nearest_to_zero, strengths_and_bounds
+
+# Least half-width over which a kink is smoothed, relative to the spread of the targets.
+LEAST_SMOOTHING = 1e-5
+
+
+class Problem(NamedTuple):
+    """The arguments of a backend for errors, losses and gradients."""
+
+    rows: object  # Rows
+    standardization: object  # Standardization
+    loss: ClippedLine | RescaledLoss
+    penalty: BoxedElasticNet | RescaledPenalty
+    fit_intercept: bool
+    cache: dict  # results that a backend stores for these rows and this standardization
+
+
+class Baseline(NamedTuple):
+    """Statistics of the targets, for the objectives of predicting the mean and of predicting 0."""
+
+    intercept: np.ndarray  # (k,), predicts the mean of the targets, in standardized units
+    rms: np.ndarray  # (k,), root mean square of the targets about their mean, in units of y
+    zero_rms: np.ndarray  # (k,), about 0
+
+    @property
+    def spread(self):
+        """Root mean square of the targets about their mean; 1 for a constant target."""
+        return np.where(self.rms > 0.0, self.rms, 1.0)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The given loss and penalty, and the same in standardized units.
+
+    A target's objective in the user's units is ``lipschitz * unit**2`` times that in standardized units.
+    """
+
+    user_loss: object
+    user_penalty: object | None
+    standardization: object
+    baseline: Baseline
+    width: np.ndarray | None  # (k,), half-width over which a kink is smoothed, in units of y; None without a kink
+    lipschitz: np.ndarray  # (k,), the largest slope of the derivative of the user's loss
+    loss: ClippedLine | RescaledLoss
+    penalty: BoxedElasticNet | RescaledPenalty
+    null_value: float  # the objective of predicting the mean, or an upper bound of it
+    zero_value: float  # the objective of predicting 0, or an upper bound of it
+
+    @classmethod
+    def of(cls, user_loss, user_penalty, standardization, baseline, width=None):
+        """Rescale loss and penalty; without a ``width`` a kink is smoothed over the spread of the targets."""
+        first, has_kink = width is None, np.isinf(user_loss.lipschitz)
+        width = (baseline.spread if first else width) if has_kink else None
+        loss = user_loss.smoothed(width) if has_kink else user_loss
+        inv_unit = standardization.target_inv_scale.astype(np.float64)
+        lipschitz = np.broadcast_to(np.asarray(loss.lipschitz, dtype=np.float64), inv_unit.shape)
+        if type(loss) in COMPILED:
+            line = clipped_line(loss, symmetric=has_kink and first)
+            rescaled = line.scaled(inv_unit, standardization.shift.dtype)
+        else:
+            rescaled = RescaledLoss(loss, 1.0 / inv_unit, lipschitz)
+        values = (float(largest_loss(rescaled, size * inv_unit).sum()) for size in (baseline.rms, baseline.zero_rms))
+        penalty = rescale_penalty(user_penalty, standardization, lipschitz)
+        return cls(user_loss, user_penalty, standardization, baseline, width, lipschitz, rescaled, penalty, *values)
+
+    @property
+    def zero_penalty(self):
+        """The penalty of coefficients 0 in standardized units, over all targets; infinite where bounds forbid them."""
+        return float(self.penalty.at_zero((len(self.lipschitz), len(self.standardization.shift))).sum())
+
+    def with_width(self, width):
+        """Return the objective with the kink smoothed over another half-width."""
+        return Objective.of(self.user_loss, self.user_penalty, self.standardization, self.baseline, width)
+
+    def exact_loss(self):
+        """Return the user's loss itself, kinks and all, in standardized units, and its factor ``lipschitz``."""
+        if self.width is None:
+            return self.loss, self.lipschitz
+        unit = self.standardization.unit
+        return RescaledLoss(self.user_loss, unit, 1.0 / unit), 1.0 / unit
+
+    def in_user_units(self, per_target):
+        """Return the objective in the user's units, summed over targets, of that per target in standardized units."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the square of a large unit may not be a number
+            unit = self.standardization.unit
+            return float(per_target @ (self.lipschitz * unit * unit))
+
+    def problem(self, rows, fit_intercept, cache=None):
+        """Return the problem of minimising this objective over ``rows``."""
+        cache = {} if cache is None else cache
+        return Problem(rows, self.standardization, self.loss, self.penalty, fit_intercept, cache)
+
+    def narrower_width(self, errors_size, share):
+        """Return the half-width, moved with weight ``share`` to that for errors of this size, in units of y."""
+        width = np.maximum(relative_width(self.user_loss) * errors_size, LEAST_SMOOTHING * self.baseline.spread)
+        return self.width + share * (width - self.width)
+
+
+def rescale_penalty(penalty, standardization, lipschitz):
+    """Return the penalty on standardized coefficients, of the objective over the unit squared and ``lipschitz``."""
+    dtype = standardization.shift.dtype
+    inv_scale, inv_unit = (a.astype(np.float64) for a in (standardization.inv_scale, standardization.target_inv_scale))
+    if not is_compiled(penalty):
+        return RescaledPenalty(penalty, inv_scale * standardization.unit[:, None], inv_unit**2 / lipschitz)
+    l1, l2, lower, upper = strengths_and_bounds(penalty)
+    if not (np.any(l1) or np.any(l2)) and lower is None:
+        return BoxedElasticNet()
+    most = np.sqrt(float(np.finfo(dtype).max))  # so that no product with a step overflows; as good as infinite
+    with np.errstate(over="ignore"):
+        l1 = np.minimum(l1 * inv_scale * (inv_unit / lipschitz)[:, None], most).astype(dtype)
+        l2 = np.minimum(l2 * inv_scale * inv_scale / lipschitz[:, None], most).astype(dtype)
+    if lower is None:
+        return BoxedElasticNet(l1, l2)
+    shape = (len(inv_unit), len(inv_scale))
+    rescaled = (_rescaled_bound(a, shape, inv_scale, inv_unit, dtype) for a in (lower, upper))
+    return BoxedElasticNet(l1, l2, *rescaled, _penalty_of_constants(penalty, inv_scale, inv_unit**2 / lipschitz))
+
+
+def _penalty_of_constants(box, inv_scale, factor):
+    """Return the penalty per target of the coefficients of constant columns, at the bounds nearest to 0; None for 0."""
+    l1, l2, *_ = strengths_and_bounds(box)
+    size = np.abs(nearest_to_zero(box)) * (inv_scale == 0.0)
+    return None if not size.any() else factor * (l1 * size + 0.5 * l2 * size * size).sum(axis=-1)
+
+
+def _rescaled_bound(bound, shape, inv_scale, inv_unit, dtype):
+    """Return a bound of standardized coefficients; that of a constant column, whose coefficient is 0, is 0."""
+    bound = np.broadcast_to(bound, shape) * inv_unit[:, None]
+    with np.errstate(over="ignore"):
+        bound = np.divide(bound, inv_scale, out=np.zeros(shape), where=np.broadcast_to(inv_scale > 0.0, shape))
+        return bound.astype(dtype)

@@ -1,0 +1,491 @@
+"""GDLinearRegressor: ``fit`` and ``partial_fit`` on data in memory.  No mathematics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils.validation import validate_data
+
+from ._compat import with_callbacks
+from ._data.checks import (
+    as_csr,
+    as_dtype,
+    as_targets,
+    check_finite,
+    check_indices,
+    check_start,
+    check_weights,
+    clear_overflow,
+    make_generator,
+)
+from ._data.rows import Rows
+from ._data.statistics import StreamStatistics
+from ._descent.backend import choose_backend
+from ._fit.build import from_coef, make_method, make_stream_method, reparametrise
+from ._fit.loop import fit_loop, fit_once
+from ._fit.state import unpack
+from ._fit.validation import ValidationSet, split_off
+from .base import GDLinearModel
+from .streaming import BatchFitting
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .base import Rows as RowsLike
+
+
+class GDLinearRegressor(BatchFitting, GDLinearModel):
+    r"""Linear regression by mini-batch gradient descent.
+
+    Minimises the half mean squared error, or another loss, summed over targets, plus a penalty if there is one,
+
+    .. math:: L(W, b) = \frac{1}{\sum_i s_i} \sum_i \frac{s_i}{2} \lVert W x_i + b - y_i \rVert^2
+              + \sum_{tj} \alpha_j \left(\rho |w_{tj}| + \tfrac{1 - \rho}{2} w_{tj}^2\right),
+
+    with one update per batch of ``m`` rows, followed by a proximal step for the penalty [3]_,
+
+    .. math::
+
+        G &= (\hat Y - Y) / m, &\qquad \nabla W &= G^\top X, &\qquad \nabla b &= \textstyle\sum_{\text{rows}} G, \\
+        && W &\leftarrow W - \eta \nabla W, & b &\leftarrow b - \eta \nabla b.
+
+    By default features need no scaling and the step size needs no tuning: the descent runs in centred and scaled
+    variables, with the largest step that is safe for them, and the average of its iterates is reported in the units of
+    the data.  With ``standardize=False, average=False`` and a number for ``learning_rate`` it is plain gradient
+    descent, update for update that of ``torch.nn.Linear`` with half of ``MSELoss`` under ``torch.optim.SGD``.
+
+    After its first epoch ``fit`` also reduces the variance of the gradient [4]_, with any loss and penalty: it keeps
+    the derivative of each row's loss at its last visit in a table, and corrects every batch by the mean gradient of
+    the table.  The descent then converges geometrically to the exact optimum, with exact zeros where the penalty has a
+    kink, at the price of one number per row and target.  Where features are nearly collinear and that would be slow,
+    gradients are multiplied by :math:`(H + \rho I)^{-1}`, with ``H`` the second moments of the features and
+    :math:`\rho` chosen for each epoch [6]_; this is done without a penalty, on fewer than 160 features.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "huber", "quantile"} or object, default="squared_error"
+        Loss of an error :math:`e`, prediction less target. "squared_error" is :math:`e^2 / 2`; "huber" is :math:`e^2 /
+        2` up to ``epsilon`` and :math:`\epsilon (|e| - \epsilon / 2)` beyond, for targets with outliers; "quantile" is
+        :math:`q |e|` where the prediction is too low and :math:`(1 - q) |e|` where it is too high, so that a share
+        ``q`` of the targets is below their predictions.  The kink of the last is smoothed [5]_ over a small part of
+        the errors' size, estimated during the descent; ``loss_curve_`` is that of the smoothed loss, which is lower by
+        a quarter of the smoothed half-width.  An object is a user-defined loss, see ``sk_gdlinear.losses``.
+    epsilon : float, default=1.35
+        Error beyond which "huber" is linear, above 0, in units of y: 1.35 times the standard deviation of the noise
+        loses 5 % of efficiency if the noise is normal.  ``HuberRegressor`` estimates that standard deviation and
+        multiplies its ``epsilon`` by it; here nothing is estimated, as in ``SGDRegressor``.
+    quantile : float, default=0.5
+        The quantile to predict with "quantile", between 0 and 1.
+    penalty : {"l2", "l1", "elasticnet"}, object or None, default=None
+        "l2" has the optimum of ``Ridge(alpha * n_samples)``, "l1" that of ``Lasso(alpha)``, "elasticnet" that of
+        ``ElasticNet(alpha, l1_ratio)``: the penalty acts on ``coef_`` in the units of the data, whatever
+        ``standardize``, and never on the intercept.  An object is a penalty with its own strength, such as bounds or a
+        user-defined penalty, see ``sk_gdlinear.penalties``.
+    alpha : float or array-like of shape (n_features,) or (n_targets, n_features), default=1e-4
+        Weight of the penalty relative to the mean loss, at least 0; an array gives each feature its own.  0 is no
+        penalty.
+        In units of the loss per unit of ``coef_`` ("l1") or of its square ("l2").
+    l1_ratio : float, default=0.15
+        Share :math:`\rho` of "l1" in "elasticnet", from 0 to 1.
+    fit_intercept : bool, default=True
+        Whether to learn an intercept.  If False, features are scaled but not centred.
+    positive : bool, default=False
+        Whether coefficients must not be negative; the intercept may be.
+    batch_size : int, None or "auto", default="auto"
+        Rows per update.  None is one update per epoch from all rows; "auto" is 32.  An epoch makes
+        ``ceil(n_samples / batch_size)`` updates; a last, short batch is averaged over its own rows.
+    learning_rate : float or "auto", default="auto"
+        Step size :math:`\eta`, in coefficients per unit of gradient.  "auto" takes :math:`m / (c \beta + 1.05 (m - 1)
+        \lambda_1)` for batches of ``m`` rows [1]_, with :math:`\beta` the largest squared norm of a (standardized)
+        row, :math:`\lambda_1` the largest eigenvalue of their second-moment matrix, estimated on a sample, and ``c`` 1
+        in the first epoch and 1.5 while variance is reduced; half of it after every epoch that raised the objective;
+        and :math:`1 / (1.05 \lambda_1)` where one batch contains all rows.  A batch whose objective is more than 16
+        times that of predicting the mean gets at most the step of a line search on this batch.
+    schedule : {"constant", "invscaling", "adaptive"} or callable, default="constant"
+        How the step changes: not at all; :math:`\eta / t^p` at update ``t = 1, 2, ...`` with ``p = power_t``; divided
+        by 5 whenever training would otherwise stop, until it is below a millionth of its start (in ``partial_fit``:
+        not at all).  A callable maps an array of update numbers to factors of the step, at least 0.  If it has a
+        parameter ``n_updates``, ``fit`` passes the number of the last update that it can make, and None is passed in
+        ``partial_fit``.
+    power_t : float, default=0.25
+        Exponent of "invscaling", at least 0.
+    standardize : bool, default=True
+        Whether to descend in :math:`z = (x - \mu) / s`, per feature, with :math:`s = \max(\sigma, \max|x - \mu| /
+        \sqrt m)`, and in centred and scaled targets.  It changes the path, not the objective.  A constant feature
+        gets coefficient 0, or the bound nearest to 0.
+    precondition : {"auto"}, default="auto"
+        Whether gradients are multiplied by a matrix where features are nearly collinear.  "auto" does so where it
+        saves time; other values are reserved.
+    average : bool, default=True
+        Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
+        the average starts anew when it does worse than the iterates that it averages.  Where one batch contains all
+        rows of ``fit`` there is no noise to average, and the newest is reported.  If True, and with the automatic
+        step, ``fit`` also reduces the variance of the gradient and multiplies it by a matrix where features are nearly
+        collinear, but not with ``batch_size=None``.
+    max_iter : int, default=1000
+        Epochs at most.
+    tol : float or None, default=1e-4
+        Training stops when the gain in the training objective still to be expected is at most ``tol`` times the
+        objective of the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to
+        gain; for other losses than the squared error outliers are left out of that measure.  The expectation
+        extrapolates the gains of the last epochs; for squared errors without a penalty, on fewer than 160 columns, it
+        is mainly the Newton decrement.  At least 500 updates are made, unless nothing moves any more.  None runs
+        ``max_iter`` epochs.
+        With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
+        scale is the validation loss of the mean of the training targets.
+    n_iter_no_change : int, default=2
+        Consecutive epochs with so little left to gain after which training stops.  With the automatic step, and
+        variance reduction or full batches, one epoch is enough when less than a quarter of ``tol`` is left.
+    shuffle : bool, default=True
+        Whether every epoch, and every ``partial_fit``, visits the rows in a new random order.
+    early_stopping : bool, default=False
+        Whether ``fit`` holds out ``validation_fraction`` of the rows at random, stops by the loss on them, and reports
+        the coefficients of the epoch with the lowest one.  A validation set given to ``fit`` is used in the same way,
+        whatever ``early_stopping`` is, and no rows are then held out.  Not available in ``partial_fit``.
+    validation_fraction : float, default=0.1
+        Fraction of the rows held out, between 0 and 1, rounded up to whole rows.
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the coefficients, the update counter and the random generator of the call before.
+        In plain mode ``k`` fits of one epoch then equal one fit of ``k`` epochs; otherwise every fit starts a new
+        average.  ``early_stopping`` holds out the same rows of the same data again.
+    random_state : int, RandomState or None, default=None
+        Seed of the row orders.  None takes fresh entropy; NumPy's global generator is never used.
+    verbose : int, default=0
+        1 prints a line per epoch, or per ``partial_fit``: number, training objective and validation loss in squared
+        units of y, step size, seconds since the start of the call.  0 prints nothing.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients, of the dtype of X; 1-D if y was.
+    intercept_ : numpy.float64 or ndarray of shape (n_targets,)
+        Intercept, in float64; 0 if ``fit_intercept=False``.
+    n_iter_ : int
+        Epochs of the last ``fit`` or ``fit_batches``; 1 after ``partial_fit``.
+    t_ : int
+        Updates made up to the coefficients reported.
+    learning_rate_ : float
+        Step size of a full batch in the epoch whose coefficients are reported.
+    batch_size_ : int
+        Rows of a full batch.
+    loss_curve_ : list of float
+        Training objective over all rows, penalty included, of the coefficients that would be reported after each epoch
+        of ``fit``, in squared units of y (in units of y for "quantile"); after each ``partial_fit``, the objective over
+        its rows.
+    validation_loss_curve_ : list of float or None
+        Loss of the validation set, without the penalty, entry for entry; NaN for a ``partial_fit`` or an epoch without
+        one.  None where there has been no validation set.
+    best_iter_ : int or None
+        Epoch, as a position in the curves counted from 1, with the lowest validation loss, whose coefficients are
+        reported.  None where the last call had no validation set.
+    stop_reason_ : str or None
+        "converged" or, by the validation loss, "early_stopping"; "max_iter"; "callback"; "interrupted".  None after
+        ``partial_fit``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, only if X had string column names.
+
+    See Also
+    --------
+    sklearn.linear_model.LinearRegression : The exact answer, for data in memory with few columns.
+    sklearn.linear_model.SGDRegressor : One row per update; needs scaled features and a tuned step.
+    sklearn.linear_model.QuantileRegressor : The exact quantile, by linear programming, for some thousand rows.
+
+    Notes
+    -----
+    scikit-learn's callbacks, set with ``set_callbacks`` (scikit-learn 1.9 and later), are called after every epoch, and
+    one that returns True stops training after it.  Remove them, ``set_callbacks()``, before saving with skops.
+
+    An int ``random_state`` gives the same bits again on one machine with the same installed versions, in any thread or
+    process: models share nothing, and the compiled kernels run without Python's global lock.  A fitted model may be
+    used by many threads at once as long as none fits it.  Another processor, version of NumPy or SciPy or number of
+    BLAS threads, and the reference implementation (see ``sk_gdlinear.backend``), which also runs user-defined losses
+    and penalties, may round differently.
+
+    X is read in C order, or as CSR with sorted and unique indices: other layouts are copied once.  Memory beyond X is
+    O(n_samples) small integers and O(n_features), and one number per row and target where variance is reduced. river's
+    squared loss and PyTorch's ``MSELoss`` are twice the loss here.
+
+    References
+    ----------
+    .. [1] S. Ma, R. Bassily and M. Belkin, "The Power of Interpolation: Understanding the Effectiveness of SGD in
+       Modern Over-parametrized Learning", ICML 2018, theorem 4.
+    .. [2] O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth Optimization: Convergence Results and
+       Optimal Averaging Schemes", ICML 2013, section 4.
+    .. [3] L. Xiao and T. Zhang, "A Proximal Stochastic Gradient Method with Progressive Variance Reduction", SIAM
+       Journal on Optimization 24, 2014.
+    .. [4] A. Defazio, F. Bach and S. Lacoste-Julien, "SAGA: A Fast Incremental Gradient Method With Support for
+       Non-Strongly Convex Composite Objectives", NeurIPS 2014: the table. S. De and T. Goldstein, "Efficient
+       Distributed SGD with Variance Reduction", ICDM 2016: its mean gradient is updated once an epoch.
+    .. [5] M. Fernandes, E. Guerre and E. Horta, "Smoothing Quantile Regressions", Journal of Business & Economic
+       Statistics 39, 2021.
+    .. [6] J. Yang, Y.-L. Chow, C. Re and M. W. Mahoney, "Weighted SGD for l_p Regression with Randomized
+       Preconditioning", Journal of Machine Learning Research 18, 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_gdlinear import GDLinearRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal([0, 1e4], [1e-3, 1e2], size=(2000, 2))
+    >>> y = 5e3 * X[:, 0] + 0.02 * X[:, 1] + 7
+    >>> model = GDLinearRegressor(random_state=0).fit(X, y)
+    >>> round(model.score(X, y), 3)
+    1.0
+
+    A tenth of the targets is far off, and the last feature does not matter:
+
+    >>> X = rng.normal(size=(2000, 3))
+    >>> y = X @ [1.0, -2.0, 0.0] + 0.1 * rng.normal(size=2000)
+    >>> y[::10] += 100.0
+    >>> robust = GDLinearRegressor("huber", epsilon=0.2, penalty="l1", alpha=0.02, random_state=0).fit(X, y)
+    >>> robust.coef_.round(1)
+    array([ 1., -2.,  0.])
+    >>> bool(robust.coef_[2] == 0.0)
+    True
+    """
+
+    def fit(
+        self,
+        X: RowsLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: RowsLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+    ) -> Self:
+        """Fit the model, from the start unless ``warm_start``.
+
+        After Ctrl-C the model is that of the last complete epoch, or of the best one with a validation set,
+        ``stop_reason_`` is "interrupted", and ``KeyboardInterrupt`` is raised. Before an epoch is complete the model is
+        left as it was, as by all errors.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
+            Training data, raw.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            Weight of each row in the objective; a row of weight 0 equals an absent row.
+        X_val : {array-like, sparse matrix or array} of shape (n_val, n_features), default=None
+            Validation set: rows to stop by and to choose the best epoch by, never trained on.  In a ``Pipeline``, pass
+            ``transform_input=["X_val"]`` so that it is transformed as X is.
+        y_val : array-like of shape (n_val,) or (n_val, n_targets), default=None
+            Its target values.
+        sample_weight_val : array-like of shape (n_val,) or float, default=None
+            Its weights.
+        coef_init : array-like of shape (n_features,) or (n_targets, n_features), default=None
+            Coefficients to start from, in the units of the data; 0 by default.
+        intercept_init : float or array-like of shape (n_targets,), default=None
+            Intercept to start from.  By default 0 in plain mode, else the mean of y.
+
+        Returns
+        -------
+        self : GDLinearRegressor
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If parameters or data are unfit for use, or if the given ``learning_rate`` makes training diverge.  The
+            model is then as it was before.
+        KeyboardInterrupt
+            After Ctrl-C.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``max_iter`` epochs were not enough for ``tol``.
+        """
+        validation = (X_val, y_val, sample_weight_val)
+        self._transact(self._fit, X, y, sample_weight, validation, coef_init, intercept_init)
+        return self._raise_if_interrupted()
+
+    def partial_fit(self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Make one pass over a chunk of rows, in mini-batches, continuing from the previous calls.
+
+        The statistics of the data, the step, the average, the counters and the row orders continue; the first call
+        needs no ``fit`` before it, and a chunk may be a single row.  Weights enter over the mean weight of all rows
+        seen so far, this chunk included. Coefficients set by hand between two calls are the new start.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
+            Rows of the chunk, raw.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            Weight of each row.  A chunk of zero weights only changes nothing; as the first one it is an error.
+
+        Returns
+        -------
+        self : GDLinearRegressor
+            The updated model.
+
+        Raises
+        ------
+        ValueError
+            If parameters or data are unfit for use, do not match the calls before, or if the given ``learning_rate``
+            makes training diverge.  The model is then as it was before.
+        """
+        return self._transact(self._partial_fit, X, y, sample_weight)
+
+    # The HTML representation links to this, and has no tooltips without it. Until there is a site it is the source.
+    _doc_link_module = "sk_gdlinear"
+    _doc_link_template = Path(__file__).as_uri()
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight, validation, coef_init, intercept_init):
+        """Fit; return a warning, or None."""
+        given, warm = (X, y), self.warm_start and hasattr(self, "coef_")
+        X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=not warm)
+        (n, d), k = X.shape, Y.shape[1]
+        if warm:
+            self._check_same_shape(flat, d, k)
+        t, generator = self._carried() if warm else (0, make_generator(self.random_state))
+        held_out, training_weight = self._hold_out(X, Y, sample_weight, flat, validation, warm, generator)
+        n_kept = n if training_weight is None else np.count_nonzero(training_weight)
+        hyper = self._hyperparameters(d, k, n_updates=t + self.max_iter * -(-n_kept // self._batch_rows(n_kept)))
+        statistics = StreamStatistics.empty(d, k, hyper.standardize)
+        rows = self._add_rows(statistics, X, Y, training_weight)
+        self._check_own(hyper, statistics)
+        coef, intercept = check_start(coef_init, intercept_init, d, k)
+        if warm:
+            fitted = self._fitted_parameters()
+            coef = fitted[0] if coef_init is None else coef
+            intercept = fitted[1] if intercept_init is None else intercept
+        elif intercept_init is None:
+            intercept = statistics.mean_intercept(coef, hyper.fit_intercept)
+        method = make_method(rows, statistics, hyper, from_coef(coef, intercept, self.average, t), self.max_iter)
+        if held_out is not None:
+            held_out = ValidationSet(choose_backend(held_out.X), held_out, method.objective)
+        past = self._past() if warm else ([], None)
+
+        def attributes(result):
+            return self._attributes(result, flat, past)
+
+        monitors = self._monitors(attributes, (*given, sample_weight), "fit", len(past[0]), method.n_blocks)
+        rng = generator if self.shuffle else None
+        result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, held_out, monitors)
+        self._store(attributes(result), method, statistics, generator, monitors)
+        return self._warning()
+
+    @with_callbacks
+    def _partial_fit(self, X, y, sample_weight):
+        """Make one epoch over a chunk."""
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True holds rows out in fit; partial_fit learns from every row it is given. Set "
+                "early_stopping=False and compare score(X_val, y_val) between calls, or pass X_val and y_val to fit."
+            )
+        given, first, by_hand = (X, y), not hasattr(self, "coef_"), not hasattr(self, "_state")
+        X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=first)
+        d, k = X.shape[1], Y.shape[1]
+        hyper, before, is_changed = self._hyperparameters(d, k), None, False
+        if not first:
+            self._check_same_shape(flat, d, k)
+            if sample_weight is not None and not sample_weight.any():
+                return
+        if by_hand:  # the first call, or one on coefficients that were set by hand
+            statistics, generator = StreamStatistics.empty(d, k, hyper.standardize), make_generator(self.random_state)
+        else:
+            before, statistics = unpack(self._state, hyper.standardize)
+            generator, dtype = self._state["generator"], before.iterate.W.dtype
+            X, Y = as_dtype(X, dtype), as_targets(Y, dtype)
+        rows = self._add_rows(statistics, X, Y, sample_weight)
+        if first:
+            self._check_own(hyper, statistics)
+            coef = np.zeros((k, d))
+            start = from_coef(coef, statistics.mean_intercept(coef, hyper.fit_intercept), self.average)
+        elif is_changed := by_hand or self._is_changed():
+            start = from_coef(*self._fitted_parameters(), self.average, getattr(self, "t_", 0))
+        else:
+            start = reparametrise(before.iterate, before.standardization)
+        method = make_stream_method(rows, statistics, hyper, start, before)
+        past = ([], None) if first else self._past()
+
+        def attributes(result):
+            return self._attributes(result, flat, past)
+
+        monitors = self._monitors(attributes, (*given, sample_weight), "partial_fit", len(past[0]))
+        start_objective = method.evaluate().standardized if is_changed else 0.0
+        rng = generator if self.shuffle else None
+        result = fit_once(method, rng, start_objective, len(past[0]) + 1, monitors)
+        self._store(attributes(result), method, statistics, generator, monitors)
+
+    def _validate(self, X, y, sample_weight, reset):
+        """Return the rows ``X, Y, sample_weight``, Y 2-D, and whether y is 1-D; that X is finite is checked later."""
+        if issparse(X):
+            check_indices(X)
+        if issparse(y):
+            raise TypeError("y must be dense, got a sparse matrix or array. Pass y.toarray().")
+        with clear_overflow("X or y"):
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr",
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                order="C",
+                multi_output=True,
+                y_numeric=True,
+                ensure_all_finite=False,
+            )
+        if issparse(X):
+            X = as_csr(X)
+        sample_weight = check_weights(sample_weight, X)
+        if sample_weight is not None and not sample_weight.any() and reset:
+            raise ValueError("All sample weights are zero: at least one weight must be non-zero.")
+        return X, as_targets(y, X.dtype), sample_weight, y.ndim == 1
+
+    def _add_rows(self, statistics, X, Y, sample_weight):
+        """Add the rows to the statistics and return them as ``Rows``; raise if X is not finite."""
+        rows = statistics.add(choose_backend(X), X, Y, sample_weight)
+        known = statistics.features is not None and rows.kept is None
+        check_finite(X, statistics.features.mean if known else None, type(self).__name__)
+        check_finite(Y, statistics.targets.mean, type(self).__name__, "y")
+        return rows
+
+    def _hold_out(self, X, Y, sample_weight, flat, validation, warm, generator):
+        """Return the validation rows, or None, and the weights to train with."""
+        if any(given is not None for given in validation):
+            return self._validation_rows(X, Y, flat, *validation), sample_weight
+        if not self.early_stopping:
+            return None, sample_weight
+        if not (warm and hasattr(self, "_split_seed")):  # the same rows are held out again
+            self._split_seed = int(generator.integers(2**32))
+        return split_off(X, Y, sample_weight, self.validation_fraction, self._split_seed)
+
+    def _validation_rows(self, X, Y, flat, X_val, y_val, sample_weight_val):
+        """Return the validation set, validated, as rows like those of ``X, Y``."""
+        if X_val is None or y_val is None:
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"A validation set needs both X_val and y_val: {missing} was not given.")
+        try:
+            V, Y_val, weight, flat_val = self._validate(X_val, y_val, sample_weight_val, reset=False)
+            V, Y_val = as_dtype(V, X.dtype), as_targets(Y_val, Y.dtype)
+            check_finite(V, None, type(self).__name__)
+            if weight is not None and not weight.any():
+                raise ValueError("all sample_weight_val are zero; at least one must not be.")
+        except ValueError as error:
+            raise ValueError(f"The validation set (X_val, y_val, sample_weight_val) cannot be used: {error}") from error
+        if flat_val != flat or Y_val.shape[1] != Y.shape[1]:
+            raise ValueError(
+                f"y_val must have the dimensions and targets of y: got shapes {np.shape(y_val)} and "
+                f"{Y[:, 0].shape if flat else Y.shape}."
+            )
+        return Rows(V, Y_val, weight)
+
+    def _is_changed(self):
+        """Whether coef_ or intercept_ was set by hand since the last call."""
+        pairs = zip(self._fitted_parameters(), self._state["reported"], strict=True)
+        return not all(np.array_equal(now, reported) for now, reported in pairs)

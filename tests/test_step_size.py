@@ -1,0 +1,201 @@
+"""Step sizes, schedules, averaging weights and the line search against direct computation."""
+
+import numpy as np
+import pytest
+
+import builders
+from builders import standardization_of
+from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear._data.order import BLOCK_ROWS
+from sk_gdlinear._data.rows import Rows
+from sk_gdlinear._data.standardize import Standardization, weighted_rows
+from sk_gdlinear._descent.averaging import averaging_weight
+from sk_gdlinear._descent.backend import DENSE, REFERENCE
+from sk_gdlinear._descent.step_size import (
+    EIGENVALUE_MARGIN,
+    EIGENVALUE_ROWS,
+    StepSize,
+    automatic_step,
+    line_search_step,
+    lipschitz_constants,
+    make_schedule,
+    max_eigenvalue,
+)
+
+
+def test_schedules_follow_their_formulas():
+    t = np.arange(1, 6)
+    step = StepSize(0.3, make_schedule("constant", 0.25, None), None)
+    np.testing.assert_array_equal(step.at(t, np.full(5, step.base(32))), [0.3] * 5)
+    falling = StepSize(0.3, make_schedule("invscaling", 0.5, None), None)
+    np.testing.assert_allclose(falling.at(t, 0.3), [0.3 / i**0.5 for i in range(1, 6)], rtol=1e-15)
+
+
+def test_whole_powers_of_update_numbers_do_not_overflow():
+    schedule = make_schedule("invscaling", 30, None)
+    np.testing.assert_allclose(schedule(np.array([10, 100])), [1e-30, 1e-60], rtol=1e-14)
+
+
+def test_averaging_weights_build_the_polynomial_decay_average():
+    # The recursion must give each of T iterates a share proportional to t (t + 1) (t + 2), for a decay of 3.
+    iterates = np.random.default_rng(0).normal(size=20)
+    mean = 0.0
+    for t, iterate in enumerate(iterates, start=1):
+        mean += averaging_weight(t) * (iterate - mean)
+    t = np.arange(1, 21)
+    np.testing.assert_allclose(mean, np.average(iterates, weights=t * (t + 1) * (t + 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("m", [1, 4, 32])
+def test_automatic_step_contracts_the_expected_squared_error(seed, m):
+    # Noise-free rows in batches of m: one update w -> (I - eta Z_b^T Z_b / m) w must not enlarge E|w|^2 for any w,
+    # that is, the largest eigenvalue of E[(I - eta A)^2] must be at most 1, with A the batch's second moments.
+    rng = np.random.default_rng(seed)
+    Z = rng.normal(size=(200, 6)) * rng.uniform(0.1, 3, 6)
+    H = Z.T @ Z / len(Z)
+    beta, top = (Z**2).sum(axis=1).max(), np.linalg.eigvalsh(H)[-1]
+    eta = automatic_step(m, beta, top)
+    fourth = (Z[:, :, None] * Z[:, None, :] * (Z**2).sum(axis=1)[:, None, None]).mean(axis=0)
+    second_moment_of_A = fourth / m + (m - 1) / m * H @ H
+    expected = np.eye(6) - 2 * eta * H + eta**2 * second_moment_of_A
+    assert np.linalg.eigvalsh(expected)[-1] <= 1.0
+
+
+def test_automatic_step_limits():
+    assert automatic_step(1, 50.0, 3.0) == 1 / 50.0
+    np.testing.assert_allclose(automatic_step(10**9, 50.0, 3.0), 1 / 3.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(30, 5), (5, 30), (400, 300)])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_max_eigenvalue_is_that_of_the_augmented_second_moments(shape, fit_intercept, weighted):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=shape) * rng.uniform(0.2, 2, shape[1])
+    weight = rng.uniform(0.2, 2, shape[0]) if weighted else None
+    plain = Standardization.identity(shape[1], 1, np.float64)
+    Z = np.column_stack([X, np.ones(len(X))]) if fit_intercept else X
+    s = np.ones(len(X)) if weight is None else weight
+    exact = np.linalg.eigvalsh((Z * s[:, None]).T @ Z / len(Z))[-1]
+    A = weighted_rows(Rows(X, X[:, :1], weight), np.arange(len(X)), plain, fit_intercept)
+    # Where both sides are large the power iteration may stop some percent below: the step's margin and the guard
+    # allow for it.
+    rtol = 1e-10 if min(shape) < 200 else 0.1
+    np.testing.assert_allclose(max_eigenvalue(A), exact, rtol=rtol)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_rows_in_their_own_order_have_the_largest_eigenvalue_of_any_block(shuffle):
+    X = np.zeros((3 * BLOCK_ROWS, 2))
+    X[:BLOCK_ROWS, 0] = 1.0
+    X[BLOCK_ROWS:, 1] = np.tile([1.0, -1.0], BLOCK_ROWS)
+    constants = lipschitz_constants(
+        REFERENCE, Rows(X, X[:, :1]), Standardization.identity(2, 1, np.float64), False, shuffle
+    )
+    np.testing.assert_allclose(constants.eigenvalue, EIGENVALUE_MARGIN * (2 / 3 if shuffle else 1.0), rtol=1e-2)
+
+
+def test_max_eigenvalue_of_large_sides_is_that_of_a_leading_direction():
+    """Power iteration, where a direction leads by far: exact to the 1 % at which it stops."""
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(400, 300)) + 3.0
+    np.testing.assert_allclose(max_eigenvalue(A), np.linalg.norm(A, 2) ** 2 / 400, rtol=1e-3)
+
+
+def test_long_rows_are_sampled_for_the_eigenvalue_as_few_as_512(monkeypatch):
+    counts = []
+
+    def counted(A):
+        counts.append(len(A))
+        return 1.0
+
+    monkeypatch.setattr("sk_gdlinear._descent.step_size.max_eigenvalue", counted)
+    for shape, shuffle in (((3_000, 4), True), ((3_000, 1_000), True), ((600, 4_000), True), ((3_000, 1_000), False)):
+        X = np.ones(shape)
+        lipschitz_constants(
+            REFERENCE, Rows(X, X[:, :1]), Standardization.identity(shape[1], 1, np.float64), False, shuffle
+        )
+    assert counts == [2048, 1048, 512, 1048]
+
+
+@pytest.mark.parametrize(("underestimated", "limit"), [(1.04, 1.0), (2.05, 2.0)])
+def test_the_full_batch_step_is_safe_where_the_sampled_eigenvalue_is_a_little_low(underestimated, limit):
+    """Up to 1 / lambda_1 of all rows no direction is overshot; beyond 2 / lambda_1 descent diverges."""
+    n, in_sample = 4 * EIGENVALUE_ROWS, np.zeros(4 * EIGENVALUE_ROWS, dtype=bool)
+    in_sample[Rows(in_sample[:, None], in_sample[:, None]).sample(EIGENVALUE_ROWS)] = True
+    column = np.where(in_sample, np.sqrt(0.75 / (underestimated - 0.25)), 1.0)  # mean square of all rows over theirs
+    for rows in (in_sample, ~in_sample):
+        column[rows] *= np.resize([1.0, -1.0], np.count_nonzero(rows))
+    X = np.repeat(column[:, None], 3, axis=1)  # so that the largest eigenvalue is not that of the intercept
+    Y = X[:, :1] + np.random.default_rng(0).normal(size=(n, 1))
+    method = builders.method(X, Y, batch_size=None)
+    Z = method.standardization.rows(X)
+    top, sampled = (np.linalg.eigvalsh(A.T @ A / len(A))[-1] for A in (Z, Z[in_sample]))
+    np.testing.assert_allclose(top / sampled, underestimated, rtol=1e-9)
+    assert method.current_step * top <= limit
+    curve = GDLinearRegressor(batch_size=None, max_iter=20, tol=None).fit(X, Y[:, 0]).loss_curve_
+    assert (np.diff(curve) <= 1e-12).all()
+
+
+def test_the_eigenvalue_is_hardly_ever_below_that_of_all_rows():
+    """Of rows that vary along one direction most, whose eigenvalue a sample of 2,048 normal ones tells to 3 %."""
+    ratios = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(20_000, 1)) + 0.5 * rng.normal(size=(20_000, 10))
+        identity = Standardization.identity(10, 1, X.dtype)
+        constants = lipschitz_constants(REFERENCE, Rows(X, X[:, :1]), identity, False, True)
+        ratios.append(constants.eigenvalue / np.linalg.eigvalsh(X.T @ X / len(X))[-1])
+    assert np.mean(np.array(ratios) >= 1.0) >= 0.9
+    assert max(ratios) <= 1.2  # nor far above
+
+
+@pytest.mark.parametrize("backend", [REFERENCE, DENSE])
+def test_beta_is_the_largest_weighted_row_norm(backend):
+    rng = np.random.default_rng(0)
+    X, weight = rng.normal(size=(40, 3)), rng.uniform(0, 3, 40)
+    c = standardization_of(X, X[:, :1], 16)
+    beta, _ = lipschitz_constants(backend, Rows(X, X[:, :1], weight), c, True, True)
+    np.testing.assert_allclose(beta, (weight * ((c.rows(X) ** 2).sum(axis=1) + 1)).max(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("preconditioned", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_line_search_step_minimises_the_batch_objective_along_its_direction(weighted, preconditioned):
+    rng = np.random.default_rng(0)
+    Z, Y, W, b = rng.normal(size=(8, 3)), rng.normal(size=(8, 2)), rng.normal(size=(2, 3)), rng.normal(size=2)
+    weight = rng.uniform(0.1, 3, 8) if weighted else None
+    s = np.ones(8) if weight is None else weight
+    E = Z @ W.T + b - Y
+    grad_W, grad_b = (s[:, None] * E).T @ Z / 8, (s[:, None] * E).sum(axis=0) / 8
+    direction_W = grad_W @ np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 0.1]]) if preconditioned else grad_W
+
+    def objective(eta):
+        return (s[:, None] * (Z @ (W - eta * direction_W).T + b - eta * grad_b - Y) ** 2).sum()
+
+    best = line_search_step(Z, grad_W, grad_b, direction_W, weight)
+    slope = (objective(best + 1e-5) - objective(best - 1e-5)) / 2e-5
+    assert abs(slope) < 1e-6 * objective(0.0)
+    assert objective(best) < objective(0.0)
+
+
+def test_line_search_step_of_no_gradient_or_of_rows_of_zeros_is_zero():
+    assert line_search_step(np.ones((2, 1)), np.zeros((1, 1)), np.zeros(1), np.zeros((1, 1)), None) == 0.0
+    assert line_search_step(np.zeros((2, 1)), np.ones((1, 1)), np.zeros(1), np.ones((1, 1)), None) == 0.0
+
+
+def test_line_search_step_of_float32_is_computed_in_float64():
+    Z, grad_W, grad_b = np.full((2, 1), 1e15, "f4"), np.full((1, 1), 1e20, "f4"), np.zeros(1, "f4")
+    np.testing.assert_allclose(line_search_step(Z, grad_W, grad_b, grad_W, None), 1e-30, rtol=1e-6)
+    np.testing.assert_allclose(
+        line_search_step(Z, 0 * grad_W, grad_b + np.float32(1e25), 0 * grad_W, None), 1.0, rtol=1e-6
+    )
+
+
+def test_line_search_step_of_numbers_out_of_range_is_zero():
+    with np.errstate(over="ignore"):
+        assert (
+            line_search_step(np.full((2, 1), 1e200), np.full((1, 1), 1e200), np.zeros(1), np.full((1, 1), 1e200), None)
+            == 0.0
+        )
