@@ -106,3 +106,14 @@ def method(X, Y, weight=None, *, max_iter=1000, coef=None, intercept=None, strea
     if stream:
         return make_stream_method(rows, statistics, hyper, start, None)
     return make_method(rows, statistics, hyper, start, max_iter)
+
+
+def central_differences(f, at, h=1e-6):
+    """The gradient of ``f`` at ``at``, by finite differences."""
+    grad = np.empty_like(at)
+    for i in np.ndindex(at.shape):
+        up, down = at.copy(), at.copy()
+        up[i] += h
+        down[i] -= h
+        grad[i] = (f(up) - f(down)) / (2 * h)
+    return grad

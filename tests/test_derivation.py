@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_pinball_loss
 
+from builders import central_differences
 from sk_gdlinear._data.standardize import Standardization
 from sk_gdlinear._objective.derivation import (
     batch_loss,
@@ -41,16 +42,6 @@ def quantile(width, q):
 
 def objective(W, b, X, Y, loss, weight):
     return batch_loss(error(forward(X, W, b), Y), loss, weight).sum()
-
-
-def central_differences(f, at, h=1e-6):
-    grad = np.empty_like(at)
-    for i in np.ndindex(at.shape):
-        up, down = at.copy(), at.copy()
-        up[i] += h
-        down[i] -= h
-        grad[i] = (f(up) - f(down)) / (2 * h)
-    return grad
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())

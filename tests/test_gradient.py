@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
-from builders import iterate, plan, problem, standardization_of
+from builders import central_differences, iterate, plan, problem, standardization_of
 from sk_gdlinear._descent.backend import DENSE, REFERENCE, SPARSE
 from sk_gdlinear._descent.variance_reduction import VarianceReduction
 from sk_gdlinear._objective.losses import Huber, SmoothedQuantile, SquaredError, clipped_line
@@ -61,16 +61,6 @@ def value(E, loss):
             end, begin = np.clip(end, start, stop), np.broadcast_to(start, E.shape)
             total += sign * (end - begin) * (derivative(begin, loss) + derivative(end, loss)) / 2.0
     return total
-
-
-def central_differences(f, at, h=1e-6):
-    grad = np.empty_like(at)
-    for i in np.ndindex(at.shape):
-        up, down = at.copy(), at.copy()
-        up[i] += h
-        down[i] -= h
-        grad[i] = (f(up) - f(down)) / (2 * h)
-    return grad
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

@@ -668,7 +668,9 @@ def test_what_goes_wrong_on_the_way_is_told(data):
     ids=lambda loss: f"{type(loss).__name__}-{vars(loss)}",
 )
 def test_fit_losses_are_not_refused_whatever_the_units_of_y(data, loss, size):
-    GDLinearRegressor(loss, max_iter=2, tol=None).fit(data[0], size * data[1])
+    model = GDLinearRegressor(loss, max_iter=2, tol=None).fit(data[0], size * data[1])
+    assert model.n_iter_ == 2
+    assert np.isfinite(model.coef_).all()
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

@@ -576,7 +576,9 @@ def test_positive_and_a_penalty_of_groups_do_not_go_together(data):
 def test_fit_penalties_are_not_refused_whatever_their_strength(data, size):
     fit = [OwnL2(size), MCP(size), GroupLasso(size, GROUPS), Towards(size, np.ones(6)), Box(-1.0, 1.0, MCP(size))]
     for penalty in fit:
-        GDLinearRegressor(penalty=penalty, max_iter=2, tol=None).fit(*data)
+        model = GDLinearRegressor(penalty=penalty, max_iter=2, tol=None).fit(*data)
+        assert model.n_iter_ == 2
+        assert np.isfinite(model.coef_).all()
 
 
 def test_a_fitted_model_is_left_as_it_was(data, state_of):
