@@ -19,6 +19,15 @@ from sk_gdlinear.dask import DaskGDLinearRegressor
 
 WORKERS, PARTITIONS_PER_WORKER = 2, 4
 ONE, FOUR = (dict(max_iter=n, tol=None, random_state=0) for n in (1, 4))  # rounds, whose difference is three
+FEATURES = (
+    {"penalty": "l2", "alpha": 0.1},
+    {"penalty": "l1", "alpha": 0.03},
+    {"penalty": "elasticnet", "alpha": 0.1},
+    {"positive": True},
+    {"loss": "huber"},
+    {"loss": "huber", "penalty": "l1", "alpha": 0.01},
+    {"loss": "quantile"},
+)
 ORDERS = ("alike", "sorted by y", "one category each")
 
 
@@ -100,10 +109,7 @@ def partitionings(client, n, d):
         data = on_cluster(client, n, d, order)
         model = DaskGDLinearRegressor(random_state=0)
         whole = traffic(client, lambda model=model, data=data: model.fit(*data))
-        some = [
-            traffic(client, lambda data=data, n=n: DaskGDLinearRegressor(max_iter=n, tol=None).fit(*data))
-            for n in (2, 6)
-        ]
+        first, later = traffic_by_round(client, data)
         rows.append(
             {
                 "partitions": order,
@@ -112,11 +118,59 @@ def partitionings(client, n, d):
                 "R² exact": f"{exact:.6f}",
                 "R² in memory": f"{local.score(X, y):.6f}",
                 "R² on the cluster": f"{model.to_local().score(X, y):.6f}",
-                "bytes sent per round": (some[1] - some[0]) / 4,
+                "bytes sent in the first round": first,
+                "bytes sent in each further round": later,
                 "in the whole first fit": whole,
             }
         )
     return rows
+
+
+def traffic_by_round(client, data, **params):
+    """Bytes that workers send in a fit of one round, the statistics included, and in each of the two further rounds."""
+    sent = [
+        traffic(client, lambda n=n: DaskGDLinearRegressor(max_iter=n, tol=None, random_state=0, **params).fit(*data))
+        for n in (1, 1, 3)  # in the first fit Dask may move partitions
+    ]
+    return sent[1], (sent[2] - sent[1]) / 2
+
+
+def features(client, n, d):
+    """Rounds, the gap to a tight fit in memory, and traffic, for penalties and robust losses."""
+    rows = []
+    for order in ORDERS[:2]:
+        X, y = in_memory(n, d, order)
+        data = on_cluster(client, n, d, order)
+        for params in FEATURES:
+            model = DaskGDLinearRegressor(random_state=0, **params).fit(*data)
+            tight = GDLinearRegressor(random_state=0, tol=1e-10, **params).fit(X, y)
+            first, later = traffic_by_round(client, data, **params)
+            values = [objective(fit, X, y, params) for fit in (model.to_local(), tight)]
+            rows.append(
+                {
+                    "partitions": order,
+                    "parameters": ", ".join(map(str, params.values())) if "positive" not in params else "positive",
+                    "rounds": model.n_iter_,
+                    "gap": values[0] / values[1] - 1.0,
+                    "bytes sent in the first round": first,
+                    "bytes sent in each further round": later,
+                }
+            )
+    return rows
+
+
+def objective(model, X, y, params):
+    """The objective of the parameters of ``FEATURES``."""
+    e = model.predict(X) - y
+    if params.get("loss") == "huber":
+        value = np.where(np.abs(e) <= 1.35, 0.5 * e * e, 1.35 * (np.abs(e) - 0.675)).mean()
+    elif params.get("loss") == "quantile":
+        value = 0.5 * np.abs(e).mean()
+    else:
+        value = 0.5 * np.square(e).mean()
+    share = {"l1": 1.0, "elasticnet": 0.15, "l2": 0.0, None: 0.0}[params.get("penalty")]
+    penalty = share * np.abs(model.coef_).sum() + 0.5 * (1.0 - share) * np.square(model.coef_).sum()
+    return value + params.get("alpha", 0.0) * penalty
 
 
 def speed(client, n, d, n_runs):
@@ -212,6 +266,8 @@ def main():
         with _cluster(WORKERS) as cluster, Client(cluster) as client:
             results = {"partitionings": partitionings(client, args.rows // 4, args.columns)}
             print(table(results["partitionings"]))
+            results["features"] = features(client, args.rows // 16, args.columns)
+            print(table(results["features"]))
             results["speed"] = speed(client, args.rows, args.columns, args.runs)
             print(table(results["speed"]))
     if args.json:

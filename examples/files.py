@@ -1,8 +1,14 @@
-"""Files larger than memory
+"""
+Files larger than memory
 ========================
 
 Learning from Parquet files that are larger than the memory of this process, and continuing from a checkpoint.
+
+The files are sorted by the target, the worst order for learning chunk by chunk.  `ParquetBatches` reads every chunk
+from many places of the files at once, so that each looks like the whole.
 """
+
+# sphinx_gallery_thumbnail_path = '_static/files.svg'
 
 import os
 import sys
@@ -17,6 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sk_gdlinear import GDLinearRegressor, ParquetBatches
+
+# %%
+# The data, and a limit of the memory, for the sake of the example:
 
 
 def write_files(folder, n_files=10, n_rows=300_000, d=16):
@@ -40,6 +49,10 @@ def limit_memory(n_bytes):
         resource.setrlimit(resource.RLIMIT_DATA, (held + n_bytes, held + n_bytes))
 
 
+# %%
+# The first call makes one epoch.  The second could be in another process, later: it finds the checkpoint, and makes the
+# two that are missing.
+
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
     (folder / "data").mkdir()
@@ -49,7 +62,6 @@ with tempfile.TemporaryDirectory() as name:
     print(f"{batches.n_rows:,} rows, {n_bytes / 1e6:.0f} MB, of which memory may take three quarters")
     model = GDLinearRegressor(random_state=0)
     model.fit_batches(batches, epochs=1, checkpoint=folder / "model.checkpoint", progress=True)
-    # Another process could do this: it continues from the checkpoint.
     model = GDLinearRegressor(random_state=0)
     model.fit_batches(batches, epochs=3, checkpoint=folder / "model.checkpoint", progress=True)
     R2 = np.average([model.score(pd.DataFrame(X, columns=batches.columns), y) for X, y in batches])

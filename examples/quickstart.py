@@ -1,10 +1,11 @@
-"""Raw, mixed-scale data
+"""
+Raw, mixed-scale data
 =====================
 
-The defaults beside scikit-learn's regressors.
+Six columns whose spreads differ by a factor of 10¹⁰, used as they are.
 
-LinearRegression is exact behind a StandardScaler.  Where the scales of columns differ by more than 1e6, that of
-scikit-learn 1.9 drops the small ones as rounding.  SGDRegressor diverges without a warning.
+The columns of this table are an age, an income, a time stamp, a drift in metres, a flag, and a flag that one row in
+10,000 has.  We fit them with the default settings of four estimators, and compare R² and the time.
 """
 
 import time
@@ -28,7 +29,8 @@ X = np.column_stack(
         rng.random(n) < 1e-4,  # a rare flag
     ]
 )
-y = 3 * X[:, 0] + 1e-3 * X[:, 1] + 2e-6 * X[:, 2] + 2e4 * X[:, 3] + 10 * X[:, 4] + 50 * X[:, 5] + rng.normal(0, 20, n)
+coef = np.array([3, 1e-3, 2e-6, 2e4, 10, 50])
+y = X @ coef + rng.normal(0, 20, n)
 
 models = {
     "GDLinearRegressor": GDLinearRegressor(random_state=0),
@@ -42,3 +44,11 @@ for name, model in models.items():
     model.fit(X, y)
     seconds = time.perf_counter() - began
     print(f"{name:<26} {model.score(X, y):>12.5g} {1e3 * seconds:>8.1f}")
+
+# %%
+# `SGDRegressor` diverges on raw columns, and says nothing.  `LinearRegression` of scikit-learn 1.9 drops columns whose
+# scale is less than about 1e-6 of the largest, as if they were rounding errors; behind a `StandardScaler` it is exact.
+# `GDLinearRegressor` standardizes inside and reports the coefficients in the units of the data:
+
+print("true ", coef)
+print("found", models["GDLinearRegressor"].coef_.round(8))

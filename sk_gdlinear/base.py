@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from inspect import signature
+from math import isfinite
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from scipy.sparse import issparse
@@ -21,9 +22,12 @@ from ._compat import (
     StrOptions,
     callback_context,
     has_callbacks,
+    has_other_arrays,
+    is_other_array,
     validate_parameter_constraints,
 )
 from ._data.checks import as_csr, check_alpha, check_fitted, check_indices, check_parameters, make_generator
+from ._data.threads import map_blocks, n_numbers, parts, threads
 from ._descent.step_size import SCHEDULES, make_schedule
 from ._fit.build import AUTO_BATCH_SIZE, Hyperparameters
 from ._fit.monitors import CallbackMonitor, VerboseMonitor
@@ -73,7 +77,7 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         "schedule": [StrOptions(set(SCHEDULES)), callable],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "standardize": ["boolean"],
-        "precondition": [StrOptions({"auto"})],
+        "precondition": [StrOptions({"auto"}), "boolean"],
         "average": ["boolean"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left"), None],
@@ -82,27 +86,29 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
+        "window": [Interval(Integral, 1, None, closed="left"), None],
+        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
 
     def __init__(
         self,
-        loss: str | Loss = "squared_error",
+        loss: Literal["squared_error", "huber", "quantile"] | Loss = "squared_error",
         *,
         epsilon: float = 1.35,
         quantile: float = 0.5,
-        penalty: str | Penalty | None = None,
+        penalty: Literal["l2", "l1", "elasticnet"] | Penalty | None = None,
         alpha: ArrayLike = 1e-4,
         l1_ratio: float = 0.15,
         fit_intercept: bool = True,
         positive: bool = False,
-        batch_size: int | str | None = "auto",
-        learning_rate: float | str = "auto",
-        schedule: str | Callable[..., Any] = "constant",
+        batch_size: int | Literal["auto"] | None = "auto",
+        learning_rate: float | Literal["auto"] = "auto",
+        schedule: Literal["constant", "invscaling", "adaptive"] | Callable[..., Any] = "constant",
         power_t: float = 0.25,
         standardize: bool = True,
-        precondition: str = "auto",
+        precondition: bool | Literal["auto"] = "auto",
         average: bool = True,
         max_iter: int = 1000,
         tol: float | None = 1e-4,
@@ -111,6 +117,8 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         warm_start: bool = False,
+        window: int | None = None,
+        n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -136,6 +144,8 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
+        self.window = window
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
@@ -152,7 +162,13 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predictions, 1-D if the y fitted was; float32 for float32 X.
         """
+        if (prediction := self._predict_array(X)) is not None:
+            return prediction
         check_is_fitted(self)
+        if has_other_arrays(X) or is_other_array(self.coef_):
+            from ._array.fit import predict
+
+            return predict(self, X)
         if issparse(X):
             check_indices(X)
         X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=[np.float64, np.float32])
@@ -160,7 +176,7 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             X = as_csr(X)
         coef = np.asarray(self.coef_, dtype=np.float64)
         if X.dtype == np.float64:
-            return X @ coef.T + self.intercept_
+            return _in_parts(X, coef, self.intercept_, self.n_jobs)
         # The offsets of float32 features may exceed their spread by so much that sums in float32 would hold few true
         # digits.
         prediction = np.empty((X.shape[0], *coef.shape[:-1]), dtype=X.dtype)
@@ -168,6 +184,22 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             rows = slice(start, start + PREDICT_ROWS)
             prediction[rows] = X[rows].astype(np.float64) @ coef.T + self.intercept_
         return prediction
+
+    def _predict_array(self, X):
+        """Return the prediction for an array of float64 that needs no conversion; None if something is to be checked.
+
+        A prediction that is finite was made from finite numbers, which takes less time than to check them first.
+        """
+        fitted = vars(self)
+        if type(X) is not np.ndarray or X.ndim != 2 or X.dtype != np.float64 or "feature_names_in_" in fitted:
+            return None
+        coef = fitted.get("coef_")
+        if type(coef) is not np.ndarray or coef.dtype != np.float64 or not len(X):
+            return None
+        if not coef.shape[-1] == X.shape[1] == fitted.get("n_features_in_"):
+            return None
+        prediction = _in_parts(X, coef, self.intercept_, self.n_jobs)
+        return prediction if isfinite(prediction.sum()) else None
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: sparse X is accepted."""
@@ -189,7 +221,10 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         super().__setstate__(state)
 
     def _transact(self, method, *args):
-        """Call ``method`` and issue the warning that it returns; if it raises, restore every attribute."""
+        """Call ``method`` and issue the warning that it returns; if it raises, restore every attribute.
+
+        A warning that is a string is a ``ConvergenceWarning``.
+        """
         check_parameters(self)
         parameters = {name: getattr(self, name) for name in self._parameter_constraints}
         validate_parameter_constraints(self._parameter_constraints, parameters, caller_name=type(self).__name__)
@@ -199,10 +234,14 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         users = self.random_state if isinstance(self.random_state, np.random.RandomState) else None
         users_position = None if users is None else users.get_state()
         try:
-            with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):  # whatever the caller chose
+            # Whatever the caller chose.
+            settings = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
+            # Other libraries have threads of their own.
+            size = 0 if has_other_arrays(args[0]) else n_numbers(args[0])
+            with settings, threads(self.n_jobs, size):
                 warning = method(*args)
             if warning is not None:
-                warnings.warn(warning, ConvergenceWarning, stacklevel=3)
+                warnings.warn(warning, ConvergenceWarning if isinstance(warning, str) else None, stacklevel=3)
             return self
         except BaseException:
             vars(self).clear()
@@ -226,10 +265,12 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             step=None if self.learning_rate == "auto" else float(self.learning_rate),
             schedule=make_schedule(self.schedule, self.power_t, n_updates),
             standardize=self.standardize,
+            precondition=self.precondition,
             average=self.average,
             fit_intercept=self.fit_intercept,
             shuffle=self.shuffle,
             tol=self.tol,
+            window=self.window,
         )
 
     def _batch_rows(self, n_rows):
@@ -287,6 +328,10 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             )
         return coef, intercept
 
+    def _n_calls(self):
+        """Return the epochs or calls so far, those included whose losses are no longer in the curves."""
+        return self._state["n_calls"] if hasattr(self, "_state") else len(getattr(self, "loss_curve_", []))
+
     def _carried(self):
         """Return the number of updates and the generator to continue with; a model made by hand has neither."""
         generator = self._state["generator"] if hasattr(self, "_state") else make_generator(self.random_state)
@@ -311,17 +356,28 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             monitors.append(CallbackMonitor(self, given, attributes, context, max_epochs, n_blocks))
         return monitors
 
-    def _attributes(self, result, flat, past):
-        """Return the fitted attributes of a ``Result``; ``past`` are the curves of the previous calls."""
+    def _attributes(self, result, flat, past, longest=None):
+        """Return the fitted attributes of a ``Result``.
+
+        ``past`` are the curves of the previous calls, and ``longest`` the values of a curve that are kept at most.
+        """
         standardization = result.standardization
         coef, intercept = within_bounds(
             self.penalty, *standardization.to_user(result.W, result.b), standardization.shift
         )
+        if not np.isfinite(coef).all():
+            raise ValueError(
+                f"The coefficients have no number in {coef.dtype}: the units of y are too large beside those of X. "
+                "Pass float64, or choose other units."
+            )
         curve, validation_curve = past
         validated = result.best_epoch is not None
         if validated or validation_curve is not None:
             before = [np.nan] * len(curve) if validation_curve is None else validation_curve
             validation_curve = [*before, *(losses.validation for losses in result.history)]
+            validation_curve = validation_curve if longest is None else validation_curve[-longest:]
+        best_iter = len(curve) + result.best_epoch if validated else None
+        curve = [*curve, *(losses.objective for losses in result.history)]
         return {
             "coef_": coef[0] if flat else coef,
             "intercept_": intercept[0] if flat else intercept,
@@ -329,27 +385,36 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             "t_": result.n_updates,
             "learning_rate_": result.step,
             "batch_size_": result.batch_size,
-            "loss_curve_": [*curve, *(losses.objective for losses in result.history)],
+            "loss_curve_": curve if longest is None else curve[-longest:],
             "validation_loss_curve_": validation_curve,
-            "best_iter_": len(curve) + result.best_epoch if validated else None,
+            "best_iter_": best_iter,
             "stop_reason_": result.stop_reason,
         }
 
-    def _store(self, attributes, method, statistics, generator, monitors):
+    def _store(self, attributes, method, statistics, generator, monitors, memory=None, n_calls=None):
         """Set the fitted attributes, and close the monitors."""
         vars(self).update(attributes)
-        self._state = pack(method, statistics, generator, tuple(a.copy() for a in self._fitted_parameters()))
+        reported = tuple(a.copy() for a in self._fitted_parameters())
+        n_calls = len(self.loss_curve_) if n_calls is None else n_calls
+        self._state = pack(method, statistics, generator, reported, n_calls, memory)
         for monitor in monitors:
-            monitor.end()
+            monitor.end(attributes["stop_reason_"], method.notes)
 
-    def _warning(self):
+    def _warning(self, result):
         """Return the warning after ``fit``, or None."""
-        if self.stop_reason_ == "max_iter" and self.tol is not None:
-            return (
-                f"max_iter={self.max_iter} epochs were not enough to come within tol={self.tol:g}. Raise max_iter or "
-                "tol; if features are nearly collinear, remove some, or use sklearn.linear_model.Ridge."
+        warnings = []
+        if result.predicts_mean:
+            warnings.append(
+                f"After {self.n_iter_} epochs the training objective was above that of predicting the mean of y, so "
+                "the model predicts the mean. Use precondition=True, raise max_iter, or shuffle=True."
             )
-        return None
+        if self.stop_reason_ == "max_iter" and self.tol is not None:
+            warnings.append(
+                f"max_iter={self.max_iter} epochs were not enough to come within tol={self.tol:g}. Raise max_iter or "
+                "tol, or let the curvature help: precondition=True, with learning_rate='auto', schedule='constant' and "
+                "standardize=True, on up to 4,096 features."
+            )
+        return " ".join(warnings) or None
 
     def _raise_if_interrupted(self):
         """Raise ``KeyboardInterrupt`` again after a fit that it ended, so that a search or a script ends as well."""
@@ -359,3 +424,11 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
                 "the best with a validation set; fit with warm_start=True continues from it."
             )
         return self
+
+
+def _in_parts(X, coef, intercept, n_jobs):
+    """Return ``X @ coef.T + intercept``, of a part of the rows in each thread."""
+    if n_jobs is None or n_jobs == 1:
+        return X @ coef.T + intercept
+    with threads(n_jobs, n_numbers(X)):
+        return np.concatenate(list(map_blocks(lambda part: X[part] @ coef.T + intercept, parts(X.shape[0]))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class LossCurveDisplay:
 
         Parameters
         ----------
-        estimator : GDLinearRegressor
-            A fitted estimator; of a pipeline, its last step.
+        estimator : GDLinearRegressor or Pipeline
+            A fitted estimator, or a pipeline that ends in one.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw in, also beside the curves of other estimators.  A new figure by default.
         name : str, default=None
@@ -105,11 +106,13 @@ class LossCurveDisplay:
         ValueError
             If it keeps no ``loss_curve_``.
         """
+        if isinstance(estimator, Pipeline):
+            estimator = estimator[-1]
         check_is_fitted(estimator)
         if not hasattr(estimator, "loss_curve_"):
             raise ValueError(
-                f"{type(estimator).__name__} has no loss_curve_. Pass a fitted GDLinearRegressor; of a pipeline, its "
-                "last step: pipeline[-1]."
+                f"{type(estimator).__name__} has no loss_curve_. Pass a fitted GDLinearRegressor, or a pipeline "
+                "that ends in one."
             )
         display = cls(
             loss_curve=estimator.loss_curve_,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
-from ._compat import with_callbacks
+from ._compat import has_other_arrays, with_callbacks
 from ._data.checks import (
     as_csr,
     as_dtype,
@@ -24,9 +24,29 @@ from ._data.checks import (
 from ._data.rows import Rows
 from ._data.statistics import StreamStatistics
 from ._descent.backend import choose_backend
-from ._fit.build import from_coef, make_method, make_stream_method, reparametrise
-from ._fit.loop import fit_loop, fit_once
-from ._fit.state import unpack
+from ._fit.build import (
+    StreamState,
+    first_intercept,
+    first_width,
+    from_coef,
+    make_method,
+    make_stream_method,
+    reparametrise,
+)
+from ._fit.loop import EpochLosses, Result, fit_loop, fit_once
+from ._fit.quick import learn_quickly, remember_parameters
+from ._fit.state import pack_memory, unpack
+from ._fit.stream import (
+    CONTRADICTED,
+    LONGEST_CURVE,
+    Memory,
+    attributes_of,
+    first_memory,
+    memory_of_fit,
+    remembers,
+    step_to_minimum,
+    with_minimum_at,
+)
 from ._fit.validation import ValidationSet, split_off
 from .base import GDLinearModel
 from .streaming import BatchFitting
@@ -60,9 +80,13 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
     After its first epoch ``fit`` also reduces the variance of the gradient [4]_, with any loss and penalty: it keeps
     the derivative of each row's loss at its last visit in a table, and corrects every batch by the mean gradient of
     the table.  The descent then converges geometrically to the exact optimum, with exact zeros where the penalty has a
-    kink, at the price of one number per row and target.  Where features are nearly collinear and that would be slow,
-    gradients are multiplied by :math:`(H + \rho I)^{-1}`, with ``H`` the second moments of the features and
-    :math:`\rho` chosen for each epoch [6]_; this is done without a penalty, on fewer than 160 features.
+    kink, at the price of one number per row and target.
+
+    Where features are nearly collinear (polynomials, splines, many categories) that is slow, so ``fit`` descends in the
+    metric of the data: with :math:`H = \frac{1}{\sum s_i} \sum s_i \ell''(e_i) z_i z_i^\top`, the second moments of the
+    rows, an epoch is one step from the gradient of all rows to the minimum of the quadratic model and the penalty [6]_.
+    H is computed when the epochs before have cost as much as it does, which is after one epoch of small data and never
+    where mini-batches converge sooner; see ``precondition``.
 
     Parameters
     ----------
@@ -95,8 +119,8 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
     positive : bool, default=False
         Whether coefficients must not be negative; the intercept may be.
     batch_size : int, None or "auto", default="auto"
-        Rows per update.  None is one update per epoch from all rows; "auto" is 32.  An epoch makes
-        ``ceil(n_samples / batch_size)`` updates; a last, short batch is averaged over its own rows.
+        Rows per update.  None is one update per epoch from all rows; "auto" is 32, and 1024 for arrays on a GPU.  An
+        epoch makes ``ceil(n_samples / batch_size)`` updates; a last, short batch is averaged over its own rows.
     learning_rate : float or "auto", default="auto"
         Step size :math:`\eta`, in coefficients per unit of gradient.  "auto" takes :math:`m / (c \beta + 1.05 (m - 1)
         \lambda_1)` for batches of ``m`` rows [1]_, with :math:`\beta` the largest squared norm of a (standardized)
@@ -116,31 +140,39 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         Whether to descend in :math:`z = (x - \mu) / s`, per feature, with :math:`s = \max(\sigma, \max|x - \mu| /
         \sqrt m)`, and in centred and scaled targets.  It changes the path, not the objective.  A constant feature
         gets coefficient 0, or the bound nearest to 0.
-    precondition : {"auto"}, default="auto"
-        Whether gradients are multiplied by a matrix where features are nearly collinear.  "auto" does so where it
-        saves time; other values are reserved.
+    precondition : bool or "auto", default="auto"
+        Whether an epoch may be a step with the second moments of all rows: True from the first epoch on, False never,
+        "auto" from when the mini-batch epochs so far have cost as much as the second moments would, or before, if a
+        sample of the rows says that much is left to gain, or cannot tell that little is.  It acts with
+        ``standardize=True``, ``learning_rate="auto"`` and ``schedule="constant"``, on up to 4,096 features; with "l1"
+        or "elasticnet" and squared errors on any number, a working set of which is used; and on any number where there
+        are no more than 4,096 rows, fewer than features, no penalty or "l2", and squared errors.  Columns of condition
+        numbers up to 1e6, once they are standardized, are solved; beyond that they count as linearly dependent, and
+        the answer is that of minimum norm in columns scaled to unit variance.
     average : bool, default=True
         Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
         the average starts anew when it does worse than the iterates that it averages.  Where one batch contains all
         rows of ``fit`` there is no noise to average, and the newest is reported.  If True, and with the automatic
-        step, ``fit`` also reduces the variance of the gradient and multiplies it by a matrix where features are nearly
-        collinear, but not with ``batch_size=None``.
+        step, ``fit`` also reduces the variance of the gradient, but not with ``batch_size=None``.
     max_iter : int, default=1000
         Epochs at most.
     tol : float or None, default=1e-4
         Training stops when the gain in the training objective still to be expected is at most ``tol`` times the
         objective of the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to
-        gain; for other losses than the squared error outliers are left out of that measure.  The expectation
-        extrapolates the gains of the last epochs; for squared errors without a penalty, on fewer than 160 columns, it
-        is mainly the Newton decrement.  At least 500 updates are made, unless nothing moves any more.  None runs
-        ``max_iter`` epochs.
+        gain; for other losses than the squared error outliers are left out of that measure, and for "quantile" it is
+        the loss itself.  Once the second moments of all rows are known, what is left to gain is computed from the exact
+        gradient: half the squared Newton decrement, or the duality gap.  Before, it is extrapolated from the gains of
+        the last epochs, at least 500 updates are made unless nothing moves any more, and training only ends if the
+        second moments of a sample agree.  With a step or schedule of your own, ``precondition=False`` or more features
+        than ``precondition`` allows, the extrapolation decides alone.  None runs ``max_iter`` epochs.
         With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
         scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2
-        Consecutive epochs with so little left to gain after which training stops.  With the automatic step, and
-        variance reduction or full batches, one epoch is enough when less than a quarter of ``tol`` is left.
+        Consecutive epochs with so little left to gain after which training stops, where that is extrapolated.  With the
+        automatic step, and variance reduction or full batches, one epoch is enough when less than a quarter of ``tol``
+        is left.
     shuffle : bool, default=True
-        Whether every epoch, and every ``partial_fit``, visits the rows in a new random order.
+        Whether every epoch, and every ``partial_fit`` that makes mini-batches, visits the rows in a new random order.
     early_stopping : bool, default=False
         Whether ``fit`` holds out ``validation_fraction`` of the rows at random, stops by the loss on them, and reports
         the coefficients of the epoch with the lowest one.  A validation set given to ``fit`` is used in the same way,
@@ -151,11 +183,24 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         Whether ``fit`` starts from the coefficients, the update counter and the random generator of the call before.
         In plain mode ``k`` fits of one epoch then equal one fit of ``k`` epochs; otherwise every fit starts a new
         average.  ``early_stopping`` holds out the same rows of the same data again.
+    window : int or None, default=None
+        Rows that ``partial_fit`` remembers: at least the newest ``window`` and at most twice as many, and nothing of
+        older ones.  None remembers every row alike, so that chunks in any order give the answer of ``fit`` on the rows
+        together.  A window is for relations or units that change, and for outliers, since a drift cannot be told from
+        an unlucky order of the rows.  Where ``partial_fit`` makes mini-batches it is the statistics of the columns that
+        are forgotten after so many rows.
+    n_jobs : int or None, default=None
+        Threads over blocks of rows in ``fit``, ``partial_fit`` and ``predict`` of large data (a million numbers and
+        more).  None is one thread unless ``joblib.parallel_config`` says otherwise, -1 all cores.  Mini-batch epochs
+        then average what each thread has learnt from its own blocks; sums over rows are added in a fixed order.  The
+        same ``n_jobs`` gives the same bits.
     random_state : int, RandomState or None, default=None
         Seed of the row orders.  None takes fresh entropy; NumPy's global generator is never used.
     verbose : int, default=0
         1 prints a line per epoch, or per ``partial_fit``: number, training objective and validation loss in squared
-        units of y, step size, seconds since the start of the call.  0 prints nothing.
+        units of y, training R² of squared errors, the gain that is left over the scale of ``tol``, step size, seconds
+        since the start of the call; after ``fit`` also why it stopped, and when variance was reduced and the second
+        moments were computed.  0 prints nothing.
 
     Attributes
     ----------
@@ -164,17 +209,19 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
     intercept_ : numpy.float64 or ndarray of shape (n_targets,)
         Intercept, in float64; 0 if ``fit_intercept=False``.
     n_iter_ : int
-        Epochs of the last ``fit`` or ``fit_batches``; 1 after ``partial_fit``.
+        Epochs of the last ``fit`` or ``fit_batches``; 1 after ``partial_fit``.  A step with the second moments of all
+        rows is one epoch.
     t_ : int
-        Updates made up to the coefficients reported.
+        Updates made up to the coefficients reported: one per batch, and one per step with the second moments.
     learning_rate_ : float
-        Step size of a full batch in the epoch whose coefficients are reported.
+        Step size of a full batch in the epoch whose coefficients are reported; 1 after a ``partial_fit`` that moves to
+        the minimum over all remembered rows.
     batch_size_ : int
         Rows of a full batch.
     loss_curve_ : list of float
         Training objective over all rows, penalty included, of the coefficients that would be reported after each epoch
         of ``fit``, in squared units of y (in units of y for "quantile"); after each ``partial_fit``, the objective over
-        its rows.
+        its rows; of a stream the newest 10,000 values are kept.
     validation_loss_curve_ : list of float or None
         Loss of the validation set, without the penalty, entry for entry; NaN for a ``partial_fit`` or an epoch without
         one.  None where there has been no validation set.
@@ -207,8 +254,9 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
     and penalties, may round differently.
 
     X is read in C order, or as CSR with sorted and unique indices: other layouts are copied once.  Memory beyond X is
-    O(n_samples) small integers and O(n_features), and one number per row and target where variance is reduced. river's
-    squared loss and PyTorch's ``MSELoss`` are twice the loss here.
+    O(n_samples) small integers and O(n_features), one number per row and target where variance is reduced, and twice
+    the square of n_features where second moments are computed.  river's squared loss and PyTorch's ``MSELoss`` are
+    twice the loss here.
 
     References
     ----------
@@ -223,8 +271,8 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
        Distributed SGD with Variance Reduction", ICDM 2016: its mean gradient is updated once an epoch.
     .. [5] M. Fernandes, E. Guerre and E. Horta, "Smoothing Quantile Regressions", Journal of Business & Economic
        Statistics 39, 2021.
-    .. [6] J. Yang, Y.-L. Chow, C. Re and M. W. Mahoney, "Weighted SGD for l_p Regression with Randomized
-       Preconditioning", Journal of Machine Learning Research 18, 2018.
+    .. [6] J. Lee, Y. Sun and M. Saunders, "Proximal Newton-type Methods for Minimizing Composite Functions", SIAM
+       Journal on Optimization 24, 2014.
 
     Examples
     --------
@@ -303,18 +351,25 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` epochs were not enough for ``tol``.
+            If ``max_iter`` epochs were not enough for ``tol``, or if the model predicts the mean of y, since what was
+            learnt had a higher objective.
         """
         validation = (X_val, y_val, sample_weight_val)
         self._transact(self._fit, X, y, sample_weight, validation, coef_init, intercept_init)
         return self._raise_if_interrupted()
 
     def partial_fit(self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Make one pass over a chunk of rows, in mini-batches, continuing from the previous calls.
+        """Learn from a chunk of rows, continuing from the previous calls.
 
-        The statistics of the data, the step, the average, the counters and the row orders continue; the first call
-        needs no ``fit`` before it, and a chunk may be a single row.  Weights enter over the mean weight of all rows
-        seen so far, this chunk included. Coefficients set by hand between two calls are the new start.
+        For squared errors with a built-in penalty or none, the automatic step and up to 512 features and targets, the
+        second moments of all rows are remembered: they determine the objective of these rows and its gradient, and the
+        parameters move to its minimum, in one update per call.  So chunks of any size in any order give what ``fit``
+        gives on the rows together (see ``window``).  Otherwise, or with ``precondition=False``, a call makes one pass
+        over the chunk in mini-batches; the statistics of the data, the step, the average, the counters and the row
+        orders continue, and weights enter over the mean weight of all rows seen so far, this chunk included.
+
+        The first call needs no ``fit`` before it, and a chunk may be a single row.  Coefficients set by hand between
+        two calls are the new start: remembered rows pull towards them from then on.
 
         Parameters
         ----------
@@ -335,16 +390,64 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         ValueError
             If parameters or data are unfit for use, do not match the calls before, or if the given ``learning_rate``
             makes training diverge.  The model is then as it was before.
+
+        Warns
+        -----
+        UserWarning
+            Once, if ``window`` is None and the newest half of the rows contradicts those before by far: if the squared
+            error of the model on them is 25 times that of their own least squares and a quarter of the variance of all
+            targets, or a million times that of their own.  It is looked at whenever the rows have doubled.
         """
+        if learn_quickly(self, X, y, sample_weight):
+            return self
         return self._transact(self._partial_fit, X, y, sample_weight)
 
-    # The HTML representation links to this, and has no tooltips without it. Until there is a site it is the source.
+    def score(self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the coefficient of determination of the predictions, its mean over targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
+            Rows to predict for.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their target values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row.
+
+        Returns
+        -------
+        score : float
+            1 less the squared error over that of predicting the mean of y.
+        """
+        if has_other_arrays(X, y, sample_weight):
+            from ._array.fit import follow
+
+            X, y, sample_weight = follow(X, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
+
+    def __sklearn_tags__(self):
+        """Return scikit-learn's tags: arrays of other libraries are accepted besides those of the base class."""
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
+
+    def __sklearn_array_api_convert__(self, convert):
+        """Return a copy whose ``coef_`` and ``intercept_`` are converted, for scikit-learn's ``move_estimator_to``."""
+        from ._array.parameters import converted
+
+        return converted(self, clone(self), convert)
+
+    # The HTML representation links to this, and has no tooltips without it. It names no path of this machine.
     _doc_link_module = "sk_gdlinear"
-    _doc_link_template = Path(__file__).as_uri()
+    _doc_link_template = "https://github.com/OWNER/sk_gdlinear/blob/main/sk_gdlinear/estimator.py"
 
     @with_callbacks
     def _fit(self, X, y, sample_weight, validation, coef_init, intercept_init):
         """Fit; return a warning, or None."""
+        if has_other_arrays(X, y, sample_weight, *validation, coef_init, intercept_init, vars(self).get("coef_")):
+            from ._array.fit import fit
+
+            return fit(self, X, y, sample_weight, validation, coef_init, intercept_init)
         given, warm = (X, y), self.warm_start and hasattr(self, "coef_")
         X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=not warm)
         (n, d), k = X.shape, Y.shape[1]
@@ -364,7 +467,8 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
             intercept = fitted[1] if intercept_init is None else intercept
         elif intercept_init is None:
             intercept = statistics.mean_intercept(coef, hyper.fit_intercept)
-        method = make_method(rows, statistics, hyper, from_coef(coef, intercept, self.average, t), self.max_iter)
+        start, is_warm = from_coef(coef, intercept, self.average, t), warm or coef_init is not None
+        method = make_method(rows, statistics, hyper, start, self.max_iter, is_warm)
         if held_out is not None:
             held_out = ValidationSet(choose_backend(held_out.X), held_out, method.objective)
         past = self._past() if warm else ([], None)
@@ -375,12 +479,19 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         monitors = self._monitors(attributes, (*given, sample_weight), "fit", len(past[0]), method.n_blocks)
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, held_out, monitors)
-        self._store(attributes(result), method, statistics, generator, monitors)
-        return self._warning()
+        fitted = attributes(result)
+        coef, intercept = np.atleast_2d(fitted["coef_"]), np.atleast_1d(fitted["intercept_"])
+        memory = memory_of_fit(method, statistics, hyper, coef, intercept)
+        self._store(fitted, method, statistics, generator, monitors, memory)
+        return self._warning(result)
 
     @with_callbacks
     def _partial_fit(self, X, y, sample_weight):
         """Make one epoch over a chunk."""
+        if has_other_arrays(X, y, sample_weight, vars(self).get("coef_")):
+            from ._array.fit import partial_fit
+
+            return partial_fit(self, X, y, sample_weight)
         if self.early_stopping:
             raise ValueError(
                 "early_stopping=True holds rows out in fit; partial_fit learns from every row it is given. Set "
@@ -394,18 +505,23 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
             self._check_same_shape(flat, d, k)
             if sample_weight is not None and not sample_weight.any():
                 return
+        n_calls = 0 if first else self._n_calls()
+        if remembers(hyper, d, k) and (first or not by_hand):
+            return self._remember(X, Y, sample_weight, flat, hyper, given, n_calls)
         if by_hand:  # the first call, or one on coefficients that were set by hand
             statistics, generator = StreamStatistics.empty(d, k, hyper.standardize), make_generator(self.random_state)
         else:
             before, statistics = unpack(self._state, hyper.standardize)
-            generator, dtype = self._state["generator"], before.iterate.W.dtype
+            generator, dtype = self._state["generator"], self._state["reported"][0].dtype
             X, Y = as_dtype(X, dtype), as_targets(Y, dtype)
-        rows = self._add_rows(statistics, X, Y, sample_weight)
+        rows = self._add_rows(statistics, X, Y, sample_weight, hyper.window)
         if first:
             self._check_own(hyper, statistics)
             coef = np.zeros((k, d))
-            start = from_coef(coef, statistics.mean_intercept(coef, hyper.fit_intercept), self.average)
-        elif is_changed := by_hand or self._is_changed():
+            intercept = first_intercept(rows, statistics, hyper, coef)
+            before = StreamState(None, None, first_width(rows, hyper, intercept))
+            start = from_coef(coef, intercept, self.average)
+        elif is_changed := before is None or self._is_changed():
             start = from_coef(*self._fitted_parameters(), self.average, getattr(self, "t_", 0))
         else:
             start = reparametrise(before.iterate, before.standardization)
@@ -413,13 +529,62 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         past = ([], None) if first else self._past()
 
         def attributes(result):
-            return self._attributes(result, flat, past)
+            return self._attributes(result, flat, past, LONGEST_CURVE)
 
-        monitors = self._monitors(attributes, (*given, sample_weight), "partial_fit", len(past[0]))
-        start_objective = method.evaluate().standardized if is_changed else 0.0
+        monitors = self._monitors(attributes, (*given, sample_weight), "partial_fit", n_calls)
+        start_objective = method.evaluate().standardized if is_changed or hyper.step is not None else 0.0
         rng = generator if self.shuffle else None
-        result = fit_once(method, rng, start_objective, len(past[0]) + 1, monitors)
-        self._store(attributes(result), method, statistics, generator, monitors)
+        result = fit_once(method, rng, start_objective, n_calls + 1, monitors)
+        self._store(attributes(result), method, statistics, generator, monitors, n_calls=n_calls + 1)
+
+    def _remember(self, X, Y, sample_weight, flat, hyper, given, n_calls):
+        """Move to the minimum of the objective of all remembered rows, the chunk included."""
+        first, (d, k) = not hasattr(self, "coef_"), (X.shape[1], Y.shape[1])
+        if first:
+            memory, generator = Memory.empty(d + k, hyper.window), make_generator(self.random_state)
+            coef = np.zeros((k, d), X.dtype)
+        else:
+            state, (coef, intercept) = self._state, self._fitted_parameters()
+            dtype, generator = state["reported"][0].dtype, state["generator"]
+            coef, X, Y = as_dtype(coef, dtype), as_dtype(X, dtype), as_targets(Y, dtype)
+            if state["memory"] is None:
+                _, statistics = unpack(state, hyper.standardize)
+                memory = first_memory(statistics, hyper.window)
+            else:
+                memory = Memory.unpacked(state["memory"]).with_window(hyper.window)
+            if state["memory"] is None or self._is_changed():
+                moments = with_minimum_at(memory.moments, hyper.penalty, hyper.fit_intercept, coef, intercept)
+                memory = memory.replaced_by(moments)
+        monitors = self._monitors(None, (*given, sample_weight), "partial_fit", n_calls)
+        kept = slice(None) if sample_weight is None or sample_weight.all() else np.flatnonzero(sample_weight)
+        X, Y, s = X[kept], Y[kept], None if sample_weight is None else sample_weight[kept]
+        if hyper.window is not None and len(Y) > hyper.window:  # the first rows do not enter the memory
+            check_finite(X, None, type(self).__name__)
+            check_finite(Y, None, type(self).__name__, "y")
+        with np.errstate(all="ignore"):  # what is not finite is checked
+            memory = memory.with_rows(X, Y, s)
+            moments = memory.moments
+            check_finite(X, moments.mean[:d], type(self).__name__)
+            check_finite(Y, moments.mean[d:], type(self).__name__, "y")
+            coef, intercept, objective = step_to_minimum(moments, X, Y, s, hyper, coef)
+            memory, contradicts = memory.compared(d, hyper.fit_intercept)
+        attributes = attributes_of(coef, intercept, flat, getattr(self, "t_", 0) + 1, self._batch_rows(len(Y)))
+        losses = (EpochLosses(objective, objective),)
+        result = Result(losses, None, coef, intercept, 1.0, attributes["batch_size_"], attributes["t_"])
+        for monitor in monitors:
+            monitor.begin_epoch()
+            monitor.end_epoch(result)
+        curve, validation_curve = ([], None) if first else self._past()
+        vars(self).update(
+            attributes,
+            loss_curve_=[*curve, objective][-LONGEST_CURVE:],
+            validation_loss_curve_=None if validation_curve is None else [*validation_curve, np.nan][-LONGEST_CURVE:],
+            _state=pack_memory(memory, generator, coef, intercept, n_calls + 1),
+        )
+        for monitor in monitors:
+            monitor.end(None, ())
+        remember_parameters(self, hyper)
+        return UserWarning(CONTRADICTED) if contradicts else None
 
     def _validate(self, X, y, sample_weight, reset):
         """Return the rows ``X, Y, sample_weight``, Y 2-D, and whether y is 1-D; that X is finite is checked later."""
@@ -447,9 +612,9 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
             raise ValueError("All sample weights are zero: at least one weight must be non-zero.")
         return X, as_targets(y, X.dtype), sample_weight, y.ndim == 1
 
-    def _add_rows(self, statistics, X, Y, sample_weight):
+    def _add_rows(self, statistics, X, Y, sample_weight, window=None):
         """Add the rows to the statistics and return them as ``Rows``; raise if X is not finite."""
-        rows = statistics.add(choose_backend(X), X, Y, sample_weight)
+        rows = statistics.add(choose_backend(X), X, Y, sample_weight, window)
         known = statistics.features is not None and rows.kept is None
         check_finite(X, statistics.features.mean if known else None, type(self).__name__)
         check_finite(Y, statistics.targets.mean, type(self).__name__, "y")

@@ -22,30 +22,30 @@ from ._parquet.reader import Kept, Memory, Place, Rows, cut, shuffled
 if TYPE_CHECKING:
     import pyarrow.dataset
 
-# Threads that read ahead (decoding releases the GIL).
+# Threads that read ahead. Decoding releases the GIL.
 READERS = max(2, min(4, (os.cpu_count() or 1) - 1))
 
-# Chunks read ahead: with fewer, the model or the readers wait for the other.
+# Chunks that are read ahead. With fewer, the model waits for the readers, or they for the model.
 AHEAD = 2
 
-# How often rows may be decoded in an epoch before the object warns.
+# A warning is issued if an epoch decodes each row more often than this, on average.
 DECODED_OFTEN = 2.0
 
 
 class ParquetBatches:
     """Chunks ``(X, y)`` or ``(X, y, sample_weight)`` of Parquet files larger than memory, for ``fit_batches``.
 
-    The files are cut into as many equal stretches as ``interleave`` says. The row groups of each are read in random
-    order, and every chunk takes a run of rows from each stretch: a stratified sample of all rows even where the files
-    are sorted by the target. ``partial_fit`` then shuffles the rows of the chunk. The next chunks are read while the
-    model learns from this one.
+    The rows of the files are divided into ``interleave`` equal stretches. The row groups of a stretch are read in
+    random order, and every chunk takes some consecutive rows from each stretch, which makes it a stratified sample of
+    all rows even if the files are sorted by the target. ``partial_fit`` then shuffles the rows of the chunk. The next
+    chunks are read while the model is trained on this one.
 
     Parameters
     ----------
     path : path, list of paths or pyarrow.dataset.Dataset
-        A directory, whose Parquet files are found at any depth, or files. Other files in a directory are left out, and
-        so are those and directories whose names begin with a dot or an underscore. Each file is read once, however
-        many links lead to it. A dataset is taken with its filter, its file system and its format.
+        A directory, in which Parquet files are found at any depth, or one or more files. In a directory, files of other
+        formats are skipped, and so are files and directories whose names begin with a dot or an underscore. Each file
+        is read once, also if several links point to it. A dataset keeps its filter, its file system and its format.
     target : str or list of str
         Column of the target; a list makes y 2-D.
     weight : str, default=None
@@ -55,18 +55,18 @@ class ParquetBatches:
         and a stored index of a pandas or Dask frame. Directories named ``key=value`` make the partition column
         ``key``.
     batch_rows : int, default=65536
-        Rows of a chunk, about.
+        Approximate number of rows of a chunk.
     interleave : int, default=16
-        Stretches of the files that are read side by side.
+        Number of stretches of the files from which each chunk takes rows.
     random_state : int, default=0
-        Seed of the order of the row groups. Each epoch has its own order, the same in every run.
+        Seed of the order of the row groups. Each epoch has its own order, which is the same in every run.
 
     Attributes
     ----------
     columns : list of str
         Feature columns, in the order of X; ``fit_batches`` keeps them as ``feature_names_in_``.
     dtype : dtype
-        Of X: float32 if all feature columns are in all files, else float64; y and the weights are always float64.
+        Of X: float32 if all feature columns are float32 in all files, else float64. y and the weights are float64.
     n_rows : int
         Rows of all files.
 
@@ -83,7 +83,7 @@ class ParquetBatches:
     Warns
     -----
     UserWarning
-        If so few row groups hold so many rows that reading them from many places takes several times as long.
+        If the row groups are so large that an epoch has to decode each row several times.
 
     See Also
     --------
@@ -91,23 +91,26 @@ class ParquetBatches:
 
     Notes
     -----
-    Memory is that of four chunks and those you keep, of the rows decoded (at most four runs of each stretch at once:
-    four more chunks by default), and of a few pages (1 MB by default) for each stretch and column, whatever the size
-    of the files; with pyarrow before 24, of a row group of each stretch, compressed, in place of the pages.
+    Memory does not grow with the size of the files. It holds four chunks besides those you keep; decoded rows (by
+    default as many as four more chunks); and for each stretch and column a few pages, of 1 MB by default. With pyarrow
+    before 24, one compressed row group for each stretch takes the place of the pages.
 
-    Row groups that hold the rows of several stretches are cut. They are kept decoded while they are read, in up to
-    256 MB; beyond that each of their stretches decodes all rows before it, and a warning says how often. Files with
-    many row groups need neither: write them with 100,000 rows each or fewer (``row_group_size`` of
+    A row group that spans several stretches is kept decoded while it is read, as long as all these take no more than
+    256 MB. Beyond that, each stretch decodes the row group again from its beginning, and a warning says how often.
+    Files with many row groups need neither: write them with 100,000 rows each or fewer (``row_group_size`` of
     ``pyarrow.parquet.write_table``).
 
-    The files must stay as they are: a file that is changed, replaced or removed is an error that names it. Files that
-    are added later are not read.
+    Reading takes about the processor time of ``pyarrow.parquet.read_table`` followed by copying the columns into a
+    row-major array, which is less than twice that of ``read_table`` alone (``benchmarks/batches.py``).
 
-    A missing value is NaN in the chunks; ``fit_batches`` then says where in the files it is.
+    Do not change the files during training: a file that was changed, replaced or removed raises an error that names
+    it. Files that are added later are not read.
+
+    A missing value becomes NaN in the chunks; ``fit_batches`` then raises an error that says where in the files it is.
 
     Examples
     --------
-    One row group of 100 rows from each tenth of the file makes a chunk; ``examples/files.py`` runs on more::
+    The file has ten row groups; ``examples/files.py`` is a longer example::
 
         table = pyarrow.table({"x": range(1000), "price": range(1, 3001, 3)})
         pyarrow.parquet.write_table(table, "folder/0.parquet", row_group_size=100)
@@ -151,7 +154,7 @@ class ParquetBatches:
         self._newest: tuple[list[Rows], int] | None = None  # the rows of all places, and the number of the chunk
 
     def _warn_of_large_groups(self, often):
-        """Say that reading takes long, and how to mend it."""
+        """Warn that reading takes long, and say what to do."""
         largest, name = max((max(source.rows, default=0), source.name) for source in self.sources)
         warnings.warn(
             f"The files have few row groups, of up to {largest:,} rows (in {name!r}): to mix rows from many places, an "
@@ -179,7 +182,7 @@ class ParquetBatches:
     def __iter__(self) -> Iterator[tuple[NDArray[np.floating], ...]]:
         """Yield the chunks of the epoch."""
         for source in self.sources:
-            if source.is_local:  # others are asked when they are opened
+            if source.is_local:  # remote files are checked when they are opened
                 source.check()
         rng = np.random.default_rng([self.random_state, self.epoch])
         orders = [Rows(shuffled(place, rng), self.n_chunks) for place in self.places]
@@ -189,7 +192,7 @@ class ParquetBatches:
             memory = Memory(), Memory()
 
             def read(number):
-                """Start reading a chunk, each place into its part of the arrays."""
+                """Start tasks that read a chunk, each place into its part of the arrays."""
                 ends = np.cumsum([0, *(rows.count(number) for rows in orders)])
                 X = memory[0].array((ends[-1], len(self.columns)), self.dtype)
                 others = memory[1].array((ends[-1], len(self.others)), np.dtype(np.float64))
@@ -203,7 +206,7 @@ class ParquetBatches:
                 if number + AHEAD < self.n_chunks:
                     coming.append(read(number + AHEAD))
                 self._newest = orders, number
-                yield chunk  # learnt from while the next are read
+                yield chunk  # the next are read while the caller uses it
 
     def _chunk(self, X, others, reading):
         """Return the chunk once it is read."""
@@ -213,7 +216,9 @@ class ParquetBatches:
         return (X, y) if self.weight is None else (X, y, others[:, -1])
 
     def locate_missing(self, chunk: tuple[NDArray[np.floating], ...]) -> str:
-        """Say where in the files the newest chunk has a value that is not finite; ``fit_batches`` asks if it fails.
+        """Say where in the files the newest chunk has a value that is not finite.
+
+        ``fit_batches`` calls this if a chunk is refused.
 
         Parameters
         ----------

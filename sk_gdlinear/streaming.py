@@ -44,8 +44,9 @@ class BatchFitting:
             samplers have, that is called with the number of the epoch, from 0, before each: the place to draw a new
             order of the chunks. If it has an attribute ``columns``, a list of strings, those are the names of the
             features where X is an array: they become ``feature_names_in_``. A chunk without rows is skipped.
-            ``partial_fit`` shuffles the rows within a chunk; rows sorted by the target need
-            chunks that mix rows from many places, as ``ParquetBatches`` makes them.
+            For squared errors on up to 512 columns the chunks may come in any order, and one epoch
+            has the answer of ``fit`` on all rows. Other losses, and wider data, need chunks that mix rows from many
+            places, as ``ParquetBatches`` makes them: ``partial_fit`` shuffles the rows within a chunk only.
         epochs : int
             Passes over the chunks, those of a resumed checkpoint included.
         checkpoint : path, default=None
@@ -63,7 +64,7 @@ class BatchFitting:
         -------
         self : estimator
             The fitted model; ``n_iter_`` holds the epochs made, ``epochs`` or those of a checkpoint that has more, and
-            ``loss_curve_`` one value per chunk.
+            ``loss_curve_`` one value per chunk, the newest 10,000.
 
         Raises
         ------

@@ -1,5 +1,7 @@
 """What tests build: the records of a descent, and the one least-squares oracle."""
 
+import re
+
 import numpy as np
 
 from sk_gdlinear._data.rows import Rows
@@ -13,6 +15,11 @@ from sk_gdlinear._fit.build import Hyperparameters, from_coef, make_method, make
 from sk_gdlinear._objective.losses import ClippedLine, SquaredError
 from sk_gdlinear._objective.objective import Problem
 from sk_gdlinear._objective.penalties import BoxedElasticNet
+
+
+def name_of(params):
+    """The name of parameters in a test's id, without the addresses of objects, which differ between processes."""
+    return re.sub(r"(?:[\w.]*<locals>\.)?(\S+) (?:object )?at 0x[0-9a-f]+", r"\1", str(params))
 
 
 def least_squares(X, Y, weight=None, fit_intercept=True):
@@ -59,11 +66,11 @@ def problem(X, Y, weight=None, kept=None, standardization=None, loss=None, penal
     return Problem(Rows(X, Y, weight, kept), standardization, loss, penalty or BoxedElasticNet(), fit_intercept, {})
 
 
-def plan(order, batch_size, step=0.05, averaging_weight=0.3, largest_objective=np.inf, preconditioner=None):
+def plan(order, batch_size, step=0.05, averaging_weight=0.3, largest_objective=np.inf):
     """Updates over the rows ``order``, all of the same step and averaging weight unless arrays are given."""
     n_batches = -(-len(order) // batch_size)
     steps, weights = (np.broadcast_to(np.float64(a), n_batches).copy() for a in (step, averaging_weight))
-    return Plan(np.asarray(order, dtype=np.intp), batch_size, steps, weights, largest_objective, preconditioner)
+    return Plan(np.asarray(order, dtype=np.intp), batch_size, steps, weights, largest_objective)
 
 
 def iterate(d, k=1, dtype=np.float64, average=True, seed=1):
@@ -84,6 +91,7 @@ def hyperparameters(**changes):
         step=None,
         schedule=make_schedule("constant", 0.25, None),
         standardize=True,
+        precondition=False,
         average=True,
         fit_intercept=True,
         shuffle=True,

@@ -107,7 +107,7 @@ def test_breakpoints_on_the_lines_of_the_derivation_stop_a_fit(data):
         line_of(derivation.output_gradient, "/ E.shape[0]"),
         line_of(derivation.coef_gradient, "return G.T @ X"),
         line_of(derivation.intercept_gradient, "return G.sum(axis=0)"),
-        line_of(epoch.epoch, "point = W - step * direction"),
+        line_of(epoch.epoch, "point = W - step * grad_W"),
         line_of(epoch.epoch, "b -= step * grad_b"),
     ]
     debugger, tracer = Debugger(), sys.gettrace()

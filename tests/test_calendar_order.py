@@ -31,9 +31,10 @@ def r2(model, X, y):
     return 1.0 - np.mean((y - model.predict(X)) ** 2) / y.var()
 
 
-def stream(X, y, seed, chunk, model=None):
-    """Pass once over chunks of the rows in their own order."""
-    model = GDLinearRegressor(shuffle=False, random_state=seed) if model is None else model
+def stream(X, y, seed, chunk, model=None, **params):
+    """Pass once over chunks of the rows in their own order, without second moments unless ``params`` say otherwise."""
+    params = dict(precondition=False) | params
+    model = GDLinearRegressor(shuffle=False, random_state=seed, **params) if model is None else model
     for start in range(0, len(X), chunk):
         model.partial_fit(X[start : start + chunk], y[start : start + chunk])
     return model
@@ -59,8 +60,15 @@ def test_without_the_line_search_fit_ends_at_the_mean(parts, seed, without_line_
     X, y = year(PARTS[parts], seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # max_iter is reached
-        model = GDLinearRegressor(shuffle=False, max_iter=100, random_state=seed).fit(X, y)
+        model = GDLinearRegressor(precondition=False, shuffle=False, max_iter=100, random_state=seed).fit(X, y)
     assert r2(model, X, y) < 0.1
+
+
+@pytest.mark.parametrize("chunk", [100, HOURS // 12, HOURS // 3])
+@pytest.mark.parametrize("parts", PARTS)
+def test_a_stream_in_calendar_order_has_the_r2_of_least_squares(parts, chunk, seed):
+    X, y = year(PARTS[parts], seed)
+    assert abs(r2(stream(X, y, seed, chunk, precondition="auto"), X, y) - exact_r2(X, y)) <= 1e-6
 
 
 @pytest.mark.parametrize(("chunk", "least"), [(HOURS // 12, 0.95), (HOURS // 5, 0.85)])

@@ -236,7 +236,9 @@ def test_another_estimator_is_refused(path, written):
     ],
 )
 def test_other_parameters_are_named(path, written, params, message):
-    with pytest.raises(ValueError, match=f"one of other parameters: {message}.*Set them as they were, or name another"):
+    with pytest.raises(
+        ValueError, match=f"belongs to other parameters: {message}.*Set them as they were, or name another"
+    ):
         GDLinearRegressor(**(dict(random_state=0) | params)).fit_batches(no_chunks, epochs=2, checkpoint=path)
     assert path.read_bytes() == written
 
@@ -376,7 +378,7 @@ def test_links_beside_the_path_are_not_followed(path, chunks, tmp_path_factory):
 def test_a_file_of_the_lock_s_name_is_kept(path, chunks):
     lock = path.with_name(f"{path.name}.lock")
     lock.write_text("[[package]]")
-    with pytest.raises(OSError, match="is in the way, which is no lock file of sk_gdlinear. Move it"):
+    with pytest.raises(OSError, match="exists and is no lock file of sk_gdlinear. Move it"):
         GDLinearRegressor().fit_batches(no_chunks, epochs=1, checkpoint=path)
     assert lock.read_text() == "[[package]]"
 

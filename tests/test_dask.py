@@ -5,16 +5,25 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
-from sklearn.metrics import r2_score
+from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, QuantileRegressor, Ridge
+from sklearn.metrics import mean_pinball_loss, r2_score
 
 from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear._data.rows import Rows
+from sk_gdlinear._descent.backend import choose_backend
+from sk_gdlinear._descent.row_sums import RowSums
+from sk_gdlinear._fit.build import make_objective, standardize
+from sk_gdlinear.penalties import Box
 
 da = pytest.importorskip("dask.array", reason="the cluster is Dask's")
 distributed = pytest.importorskip("distributed", reason="the cluster is Dask's")
 DaskGDLinearRegressor = pytest.importorskip("sk_gdlinear.dask").DaskGDLinearRegressor
 Partitions = pytest.importorskip("sk_gdlinear.dask.partitions").Partitions
+Cluster = pytest.importorskip("sk_gdlinear.dask.cluster").Cluster
+ClusterSums = pytest.importorskip("sk_gdlinear.dask.newton_rounds").ClusterSums
+Broadcast = pytest.importorskip("sk_gdlinear.dask.tasks").Broadcast
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,9 +83,10 @@ def test_full_batches_equal_the_estimator_in_memory(rng, params, k, weighted):
     assert_allclose(model.learning_rate_, expected.learning_rate_, rtol=1e-12)
 
 
-def test_the_automatic_step_of_full_batches_converges(rng):
+@pytest.mark.parametrize("precondition", ["auto", False])
+def test_the_automatic_step_of_full_batches_converges(rng, precondition):
     X, y = make_rows(rng)
-    model = DaskGDLinearRegressor(batch_size=None).fit(*partitioned(X, y))
+    model = DaskGDLinearRegressor(batch_size=None, precondition=precondition).fit(*partitioned(X, y))
     assert model.stop_reason_ == "converged"
     assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-3
 
@@ -89,7 +99,7 @@ def test_too_few_epochs_warn(rng):
 
 def test_verbose_prints_a_line_per_round(rng, capsys):
     DaskGDLinearRegressor(max_iter=2, tol=None, verbose=1).fit(*partitioned(*make_rows(rng)))
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 4  # and why it stopped
 
 
 def test_callbacks_hear_of_every_round(rng):
@@ -119,18 +129,20 @@ def one_category_per_partition(rng, n=3_000):
     return np.column_stack([X + category[:, None], np.eye(4)[category]]), y + 5.0 * category
 
 
+@pytest.mark.parametrize("precondition", ["auto", False])
 @pytest.mark.parametrize(
     ("data", "k"),
     [("alike", 2), ("sorted by the target", None), ("sorted by the target", 2), ("sorted by a feature", None)]
     + [("one category each", None)],
 )
-def test_few_rounds_reach_least_squares_whatever_the_partitions(rng, seed, data, k):
+def test_few_rounds_reach_least_squares_whatever_the_partitions(rng, seed, data, k, precondition):
     X, y = one_category_per_partition(rng) if data == "one category each" else make_rows(rng, k=k)
     if data.startswith("sorted"):
         order = np.argsort(y.reshape(len(y), -1)[:, 0] if "target" in data else X[:, 0])
         X, y = X[order], y[order]
-    model = DaskGDLinearRegressor(random_state=seed, max_iter=10, tol=None).fit(*partitioned(X, y))
-    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-4
+    rounds = dict(max_iter=3, tol=1e-8) if precondition else dict(max_iter=10, tol=None)
+    model = DaskGDLinearRegressor(random_state=seed, precondition=precondition, **rounds).fit(*partitioned(X, y))
+    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - (1e-8 if precondition else 1e-4)
     assert np.all(np.diff(model.loss_curve_) <= 1e-12 * model.loss_curve_[0])  # no round raises the objective
 
 
@@ -141,13 +153,214 @@ def test_one_round_suffices_where_partitions_are_alike(rng, seed):
     assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-4
 
 
-def test_nearly_collinear_columns_are_not_taken_for_converged(rng, seed):
-    X, y = make_rows(rng, 60_000)
-    X[:, 1] = X[:, 0] + 1e-5 * rng.normal(size=len(X))
-    y = 1e5 * (X[:, 1] - X[:, 0]) + rng.normal(size=len(X))
-    model = DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X, y, chunks=(20_000,) * 3))
+def start_and_end_times(rng, n):
+    """Condition 1e5: a duration is the difference of two times in seconds since 1970."""
+    start, duration = 1.5e9 + rng.uniform(0, 9.45e7, n), rng.gamma(2, 300, n)
+    return np.column_stack([start, start + duration]), 2 + 0.7 * duration / 60 + rng.normal(size=n)
+
+
+def nearly_equal_columns(rng, n):
+    """Condition 2e5, and the target is what distinguishes them."""
+    u, v = rng.normal(size=(2, n))
+    return np.column_stack([u, u + 1e-5 * v]), v
+
+
+@pytest.mark.parametrize("sort", [False, True])
+@pytest.mark.parametrize("make", [start_and_end_times, nearly_equal_columns])
+def test_nearly_collinear_columns_have_the_answer_of_least_squares(rng, seed, make, sort):
+    X, y = make(rng, 20_000)
+    if sort:
+        X, y = X[np.argsort(y)], np.sort(y)
+    model = DaskGDLinearRegressor(random_state=seed).fit(*partitioned(X, y, chunks=(5_000,) * 4))
+    assert (model.stop_reason_, model.n_iter_ <= 5) == ("converged", True)
+    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-6
+
+
+PENALTIES = [
+    ({"penalty": "l2", "alpha": 0.3}, lambda n: Ridge(alpha=0.3 * n, solver="cholesky")),
+    ({"penalty": "l1", "alpha": 0.02}, lambda n: Lasso(alpha=0.02, tol=1e-12, max_iter=100_000)),
+    ({"penalty": "l1", "alpha": 0.7}, lambda n: Lasso(alpha=0.7, tol=1e-12, max_iter=100_000)),
+    (
+        {"penalty": "elasticnet", "alpha": 0.3, "l1_ratio": 0.5},
+        lambda n: ElasticNet(alpha=0.3, l1_ratio=0.5, tol=1e-12, max_iter=100_000),
+    ),
+    ({"positive": True}, lambda n: LinearRegression(positive=True)),
+]
+
+
+@pytest.mark.parametrize("sort", [False, True])
+@pytest.mark.parametrize(
+    ("params", "oracle"), PENALTIES, ids=lambda value: str(value) if isinstance(value, dict) else ""
+)
+def test_a_penalised_fit_has_the_optimum_in_few_rounds_by_default(rng, seed, params, oracle, sort):
+    X, y = make_rows(rng, d=8)
+    X[:, 1] = X[:, 0] + 1e-2 * X[:, 1]  # nearly collinear
+    if sort:
+        X, y = X[np.argsort(y)], np.sort(y)
+    expected = oracle(len(X)).fit(X, y)
+    model = DaskGDLinearRegressor(random_state=seed, tol=1e-8, **params).fit(*partitioned(X, y))
+    assert (model.stop_reason_, model.n_iter_ <= 5) == ("converged", True)
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-5, atol=1e-7)
+    assert_array_equal(model.coef_ == 0.0, expected.coef_ == 0.0)
+    mean = 0.5 * np.square(y - y.mean()).mean()
+    assert model.loss_curve_[0] <= mean * (1 + 1e-12)  # also where the average of the partitions is worse
+
+
+def huber_optimum(X, y, weight, epsilon, l2):
+    """The least value of the objective, by scipy's quasi-Newton method on standardized columns."""
+    spread = X.std(axis=0)
+    Z, ridge = (X - X.mean(axis=0)) / spread, l2 / spread**2
+
+    def value_and_gradient(v):
+        e = Z @ v[:-1] + v[-1] - y
+        psi = np.clip(e, -epsilon, epsilon)
+        value = weight @ (psi * (e - 0.5 * psi)) / weight.sum() + 0.5 * ridge @ v[:-1] ** 2
+        return value, np.append((weight * psi) @ Z / weight.sum() + ridge * v[:-1], (weight * psi).sum() / weight.sum())
+
+    return minimize(value_and_gradient, np.zeros(X.shape[1] + 1), jac=True, method="BFGS", options={"gtol": 1e-10}).fun
+
+
+class OwnHuber:
+    """Huber's loss, as a user would write it."""
+
+    lipschitz = 1.0
+
+    def value(self, e):
+        return np.where(np.abs(e) < 1.35, 0.5 * e * e, 1.35 * (np.abs(e) - 0.675))
+
+    def derivative(self, e):
+        return np.clip(e, -1.35, 1.35)
+
+
+@pytest.mark.parametrize("sort", [False, True])
+@pytest.mark.parametrize(("loss", "alpha"), [("huber", 0.0), ("huber", 0.5), (OwnHuber(), 0.0)])
+def test_a_robust_fit_has_the_optimum_in_few_rounds_by_default(rng, seed, loss, alpha, sort):
+    X, y = make_rows(rng)
+    y = y + 3.0 * rng.standard_t(1.5, size=len(y))
+    if sort:
+        X, y = X[np.argsort(y)], np.sort(y)
+    weight = rng.integers(0, 3, size=len(X)).astype(float)
+    params = {"penalty": "l2", "alpha": alpha} if alpha else {}
+    model = DaskGDLinearRegressor(loss, random_state=seed, tol=1e-6, **params).fit(*partitioned(X, y, weight))
+    assert (model.stop_reason_, model.n_iter_ <= 5) == ("converged", True)
+    assert_allclose(model.loss_curve_[-1], huber_optimum(X, y, weight, 1.35, alpha), rtol=1e-6)
+
+
+@pytest.mark.parametrize("sort", [False, True])
+@pytest.mark.parametrize(("quantile", "ties"), [(0.5, False), (0.9, False), (0.9, True)])
+def test_a_quantile_is_that_of_linear_programming(rng, seed, quantile, ties, sort):
+    X, y = make_rows(rng, 1_500, d=3)
+    if ties:
+        y = (y > np.median(y)).astype(float)
+    if sort:
+        X, y = X[np.argsort(y)], np.sort(y)
+    model = DaskGDLinearRegressor("quantile", quantile=quantile, random_state=seed, tol=1e-5)
+    model.fit(*partitioned(X, y, chunks=(500,) * 3))
+    expected = QuantileRegressor(quantile=quantile, alpha=0.0).fit(X / X.std(axis=0), y).predict(X / X.std(axis=0))
+    loss, least = (mean_pinball_loss(y, p, alpha=quantile) for p in (model.to_local().predict(X), expected))
     assert model.stop_reason_ == "converged"
-    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-4
+    assert loss <= least * (1 + 1e-4)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"penalty": "l1", "alpha": 0.1},
+        {"loss": "huber", "penalty": "elasticnet", "alpha": 0.05},
+        {"positive": True, "fit_intercept": False},
+        {"penalty": Box(-0.1, 0.2)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rounds_have_the_answer_of_one_machine(rng, seed, params, dtype):
+    """Several targets, weights, sparse blocks and both dtypes."""
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = make_rows(rng, k=2)
+    X = (X * (rng.random(X.shape) < 0.5)).astype(dtype)
+    weight = rng.integers(0, 3, size=len(X)).astype(float)
+    settings = dict(random_state=seed, tol=1e-8, **params)
+    expected = GDLinearRegressor(**settings).fit(X.astype(np.float64), y, weight)
+    data = partitioned(X, y, weight)
+    for rows in (data[0], data[0].map_blocks(sparse.csr_array)):
+        model = DaskGDLinearRegressor(**settings).fit(rows, *data[1:])
+        assert (model.stop_reason_, model.n_iter_ <= 5, model.coef_.dtype) == ("converged", True, dtype)
+        assert_allclose(model.loss_curve_[-1], expected.loss_curve_[-1], rtol=1e-7)
+        assert_allclose(model.coef_, expected.coef_, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "quantile"])
+def test_sums_over_partitions_are_those_of_the_rows_in_memory(rng, client, loss):
+    """What Newton steps need; and the losses on the way to other parameters are those at the points there."""
+    X, y = make_rows(rng, k=2)
+    weight = rng.integers(0, 3, size=len(X)).astype(float)
+    partitions = Partitions(client, *partitioned(X, y, weight))
+    statistics = partitions.compute_statistics(standardize=True).statistics
+    hyper = DaskGDLinearRegressor(loss)._hyperparameters(5, 2)
+    objective = make_objective(statistics, hyper, standardize(statistics, hyper, 5, 2, X.dtype))
+    rows = Rows(X, y, weight / weight[weight > 0].mean(), np.flatnonzero(weight))
+    memory = RowSums(choose_backend(X), rows, True, {})
+    cluster = ClusterSums(Cluster(partitions, Broadcast(statistics, hyper, objective)))
+    start, end = ((rng.normal(size=(2, 5)), rng.normal(size=2)) for _ in range(2))
+    points = [sums.point(objective, *start) for sums in (cluster, memory)]
+    for ours, theirs in zip(points[0][:5], points[1][:5], strict=True):
+        assert_allclose(ours, theirs, rtol=1e-10)
+    if loss != "squared_error":
+        for t in range(2):
+            ours, theirs = (s.curved_moments(objective, p, t) for s, p in zip((cluster, memory), points, strict=True))
+            assert_allclose(ours.about(centre=False), theirs.about(centre=False), rtol=1e-9, atol=1e-12)
+            assert_allclose(ours.count, theirs.count)
+    if loss == "quantile":
+        ours, theirs = (sums.excess_and_loss(objective, *start) for sums in (cluster, memory))
+        assert_allclose(ours, theirs, rtol=1e-10)
+    shares = [0.5, 0.25]
+    between = cluster.losses_between(objective, start, end, shares) / cluster.total_weight
+    there = [[a + share * (z - a) for a, z in zip(start, end, strict=True)] for share in shares]
+    assert_allclose(between, [cluster.point(objective, *w).losses for w in there], rtol=1e-10)
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_a_step_that_is_too_long_is_shortened_on_the_way(rng, seed, sort):
+    """Noise far beyond epsilon and few rows per column: the loss curves about few of the rows."""
+    X = rng.normal(size=(400, 60))
+    y = X.sum(axis=1) + 5.0 * rng.standard_t(3, size=400)
+    if sort:
+        X, y = X[np.argsort(y)], np.sort(y)
+    model = DaskGDLinearRegressor("huber", random_state=seed, tol=1e-6).fit(*partitioned(X, y, chunks=(100,) * 4))
+    assert model.stop_reason_ == "converged"
+    assert np.all(np.diff(model.loss_curve_) <= 0.0)
+    assert_allclose(model.loss_curve_[-1], huber_optimum(X, y, np.ones(400), 1.35, 0.0), rtol=1e-5)
+    assert model.n_iter_ <= 12
+
+
+def test_a_warm_start_at_the_optimum_stays_there(rng, seed):
+    X, y = make_rows(rng)
+    data = partitioned(X[np.argsort(y)], np.sort(y))
+    for params in ({}, {"penalty": "l1", "alpha": 0.1}, {"loss": "huber"}):
+        model = DaskGDLinearRegressor(random_state=seed, warm_start=True, tol=1e-9, **params).fit(*data)
+        n_rounds, loss = model.n_iter_, model.loss_curve_[-1]
+        model.fit(*data)
+        assert model.n_iter_ == 1
+        assert_allclose(model.loss_curve_[n_rounds:], loss, rtol=1e-8)
+
+
+def test_an_interruption_keeps_the_last_complete_round(rng, seed, monkeypatch):
+    X, y = make_rows(rng)
+    data = partitioned(X[np.argsort(y)], np.sort(y))
+    settings = dict(random_state=seed, penalty="l1", alpha=0.1, tol=None)
+    once = DaskGDLinearRegressor(max_iter=1, **settings).fit(*data)
+    calls = []
+
+    def interrupted(*args):
+        calls.append(args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sk_gdlinear._descent.newton.ProximalNewton.move", interrupted)
+    model = DaskGDLinearRegressor(max_iter=3, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*data)
+    assert (len(calls), model.stop_reason_, model.n_iter_) == (1, "interrupted", 1)
+    assert_array_equal(model.coef_, once.coef_)
 
 
 def test_long_partitions_are_descended_over_in_part(rng, seed):
@@ -182,10 +395,18 @@ def test_the_loss_curve_is_the_objective(rng, seed, params):
     assert_allclose(model.loss_curve_[-1], objective, rtol=1e-8)
 
 
-def test_the_answer_does_not_depend_on_who_does_what(rng, seed, client):
-    """Random orders belong to partitions, not to workers, and a few answers are added in the order of these."""
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("params", [{}, {"precondition": False}, {"penalty": "l1"}, {"loss": "huber"}], ids=str)
+def test_the_answer_does_not_depend_on_who_does_what(rng, seed, client, params, large, monkeypatch):
+    """Random orders belong to partitions, not to workers, and results are added in the order of these.
+
+    Large results are added on the workers, two at a time.
+    """
+    if large:
+        monkeypatch.setattr("sk_gdlinear.dask.partitions.GATHERED_BYTES", 0)
+    settings = dict(random_state=seed, **params)
     data = partitioned(*make_rows(rng), chunks=(375,) * 8, persist=False)
-    model = DaskGDLinearRegressor(random_state=seed).fit(*data)
+    model = DaskGDLinearRegressor(**settings).fit(*data)
     with distributed.Client(client.scheduler.address) as other:
         pinned = [
             da.concatenate(
@@ -194,13 +415,16 @@ def test_the_answer_does_not_depend_on_who_does_what(rng, seed, client):
             )
             for array in data
         ]
-        again = DaskGDLinearRegressor(random_state=seed).fit(*pinned, client=other)
+        again = DaskGDLinearRegressor(**settings).fit(*pinned, client=other)
     assert_array_equal(again.coef_, model.coef_)
     assert again.n_iter_ == model.n_iter_
 
 
-def test_many_partitions_give_one_answer_persisted_or_not(rng, seed):
+@pytest.mark.parametrize("large", [False, True])
+def test_many_partitions_give_one_answer_persisted_or_not(rng, seed, large, monkeypatch):
     """Persisted partitions share tasks, others do not; more than a few results are added on the workers."""
+    if large:
+        monkeypatch.setattr("sk_gdlinear.dask.partitions.GATHERED_BYTES", 0)
     X, y = make_rows(rng)
     chunks = (100,) * 30
     models = [
@@ -453,16 +677,31 @@ def test_no_rows_at_all_are_refused(rng, weight):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"loss": "huber"}, "batch_size=None"),
-        ({"penalty": "l1"}, "batch_size=None"),
-        ({"positive": True}, "batch_size=None"),
-        ({"loss": "quantile", "batch_size": None}, "not available on a cluster"),
+        ({"loss": "huber", "precondition": False}, "batch_size=None with"),
+        ({"penalty": "l1", "learning_rate": 0.1}, "batch_size=None with"),
+        ({"positive": True, "standardize": False}, "batch_size=None with"),
+        ({"loss": "huber", "schedule": "invscaling"}, "batch_size=None with"),
+        ({"loss": "quantile", "batch_size": None, "precondition": False}, "not available on a cluster with"),
         ({"early_stopping": True}, "not available on a cluster"),
     ],
 )
 def test_parameters_that_do_not_fit_the_method_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
         DaskGDLinearRegressor(**params).fit(*partitioned(np.eye(4), np.ones(4), chunks=(2, 2)))
+
+
+@pytest.mark.parametrize("k", [None, 2])
+def test_more_columns_than_a_matrix_is_made_for_take_rounds_without_one(rng, seed, k, monkeypatch):
+    """A matrix for each target, where the second derivative of the loss varies."""
+    X, y = make_rows(rng, k=k)
+    monkeypatch.setattr("sk_gdlinear.dask.newton_rounds.MOST_COLUMNS", 5 if k else 4)
+    with pytest.raises(ValueError, match="batch_size=None with"):
+        DaskGDLinearRegressor("huber").fit(*partitioned(X, y))
+    model = DaskGDLinearRegressor(random_state=seed, max_iter=10, tol=None).fit(*partitioned(X, y))
+    assert model.to_local().score(X, y) >= least_squares_r2(X, y) - 1e-4
+    if k:
+        model = DaskGDLinearRegressor("huber", random_state=seed).fit(*partitioned(X, y[:, 0]))
+        assert model.stop_reason_ == "converged"
 
 
 def test_parameters_are_checked_before_any_work():

@@ -27,7 +27,7 @@ def make_block(block_info, fatal=None):
             seen = os.path.getsize(calls)
         with open(calls, "ab") as file:
             file.write(b"x")
-        if seen == 4:  # stock, the first round's two questions and a descent are answered: in the second round
+        if seen == 4:  # after the statistics and the two tasks of the first round: in a Newton step
             os.kill(os.getpid(), signal.SIGKILL)
     rng = np.random.default_rng(number)
     X = rng.normal(size=(ROWS, COLUMNS)) * np.geomspace(0.1, 100, COLUMNS)
@@ -71,11 +71,34 @@ def test_what_travels_does_not_grow_with_the_rows(client):
     assert large <= small + 20_000
 
 
-def test_a_killed_worker_does_not_change_the_answer(client, tmp_path):
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+def test_a_matrix_travels_once_for_squared_errors_and_in_every_round_for_other_losses(client, loss):
+    """Bytes that the workers send in fits of one round and of two; all rows, which Dask may move, have few."""
+    n, n_parts, d = 160, 8, 160
+    X = client.persist(da.random.default_rng(0).normal(size=(n, d), chunks=(n // n_parts, d)))
+    y = client.persist(X.sum(axis=1))
+    distributed.wait([X, y])
+
+    def sent(n_rounds):
+        before = sum(client.run(bytes_sent).values())
+        model = DaskGDLinearRegressor(loss, penalty="l2", alpha=10.0, random_state=0, max_iter=n_rounds, tol=None)
+        model.fit(X, y)
+        assert model.n_iter_ == n_rounds
+        return sum(client.run(bytes_sent).values()) - before
+
+    matrix = n_parts * 8 * d * d
+    at_first, later = {"squared_error": (1, 0), "huber": (2, 1)}[loss]
+    first, two = sent(1), sent(2)
+    assert at_first * matrix <= first <= (at_first + 0.25) * matrix
+    assert (later - 0.25) * matrix <= two - first <= (later + 0.25) * matrix
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+def test_a_killed_worker_does_not_change_the_answer(client, tmp_path, loss):
     fatal = str(tmp_path / "fatal")
     pids = set(client.run(os.getpid).values())
-    undisturbed = DaskGDLinearRegressor(random_state=0, max_iter=4, tol=None).fit(*rows())
-    model = DaskGDLinearRegressor(random_state=0, max_iter=4, tol=None).fit(*rows(fatal))
+    undisturbed = DaskGDLinearRegressor(loss, random_state=0, max_iter=4, tol=None).fit(*rows())
+    model = DaskGDLinearRegressor(loss, random_state=0, max_iter=4, tol=None).fit(*rows(fatal))
     client.wait_for_workers(2, timeout=30)
     assert set(client.run(os.getpid).values()) != pids  # one did die
     assert_allclose(model.coef_, undisturbed.coef_, rtol=1e-10)

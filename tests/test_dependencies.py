@@ -12,10 +12,10 @@ import sk_gdlinear
 ROOT = Path(sk_gdlinear.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 
-# From top to bottom: a part may import from those below it, and from itself.  Modules at the top level, and dask, are
-# one layer.
+# From top to bottom: a part may import from those below it, and from itself.  Modules at the top level, dask and _array
+# are one layer.
 LAYERS = ["", "_parquet", "_checkpoint", "_fit", "_descent", "_objective", "_data", "_kernels"]
-TOP = {"", "dask"}
+TOP = {"", "dask", "_array"}
 
 # The version stands at the top level, and is the mark in saved models.
 UPWARD = {("_fit/state.py", "__version__"), ("_checkpoint/checkpoint.py", "__version__")}

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csr_array
 
 import builders
 from sk_gdlinear._data.order import BLOCK_ROWS
 from sk_gdlinear._data.rows import Rows
 from sk_gdlinear._descent.backend import DENSE, REFERENCE
-from sk_gdlinear._descent.curvature import Preconditioner, SpectralPreconditioning, Spectrum
-from sk_gdlinear._descent.step_size import GRAM_COLUMNS, LipschitzConstants, make_schedule
+from sk_gdlinear._descent.curvature import SAMPLE_ROWS
+from sk_gdlinear._descent.method import Passed
+from sk_gdlinear._descent.step_size import LipschitzConstants, make_schedule
 from sk_gdlinear._objective.losses import Huber, Quantile
 from sk_gdlinear._objective.penalties import ElasticNet
 
@@ -44,7 +44,7 @@ def begin_epoch(method, n_rows=None):
 def reduced(method):
     """The descent with variance reduction where it stands."""
     method.state.n_epochs = 1
-    begin_epoch(method)
+    method._prepare_epoch()
     return method
 
 
@@ -224,10 +224,10 @@ def test_the_evaluation_after_the_first_epoch_is_the_objective_and_fills_the_gra
     E = X @ coef.T + intercept - Y
     assert_allclose(evaluation.objective, np.average(E**2, axis=0, weights=weight).sum() / 2, rtol=1e-12)
     s = 1.0 if weight is None else (weight / weight.mean())[:, None]
-    assert_allclose(d.filled.table, s * E * d.standardization.target_inv_scale, rtol=1e-9, atol=1e-12)
-    table = d.filled.table
+    assert_allclose(d.passed.reduction.table, s * E * d.standardization.target_inv_scale, rtol=1e-9, atol=1e-12)
+    table = d.passed.reduction.table
     begin_epoch(d)
-    assert d.filled is None and d.state.reduction.table is table
+    assert d.passed.reduction is None and d.state.reduction.table is table
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-3])
@@ -315,71 +315,77 @@ def test_a_validation_set_is_judged_by_the_pinball_loss_itself(rng):
 # --- variance reduction ----------------------------------------------------------------------------------------------
 
 
-def test_the_newton_decrement_is_known_just_where_the_objective_is_quadratic_and_columns_are_few(rng):
-    X, Y = data_of(rng)
-    d = reduced(descent(X, Y, standardize=True))
-    Z = np.column_stack([(X - X.mean(axis=0)) * d.standardization.inv_scale, np.ones(50)])
+def twice(rng, **changes):
+    """A descent with variance reduction over rows that occur twice, so that every other one is a sample like all."""
+    X, Y = data_of(rng, n=SAMPLE_ROWS)
+    return reduced(descent(np.repeat(X, 2, axis=0), np.repeat(Y, 2, axis=0), standardize=True, **changes))
+
+
+def evaluated(d):
+    """The descent after an evaluation, which computes the gradient of all rows."""
+    d.passed = Passed(point=d._point(*d.reported()))
+    return d
+
+
+def decrement_of(d):
+    """Half of gᵀ H⁻¹ g, with g the gradient of all rows and H the second moments with a column of ones."""
+    Z = np.column_stack([d.standardization.rows(d.rows.X), np.ones(d.rows.n_rows)])
     gradient = np.column_stack([d.state.reduction.mean_grad_W, d.state.reduction.mean_grad_b])
-    decrement = 0.5 * np.trace(gradient @ np.linalg.inv(Z.T @ Z / 50) @ gradient.T)
+    return 0.5 * np.trace(gradient @ np.linalg.inv(Z.T @ Z / len(Z)) @ gradient.T)
+
+
+def test_before_the_purchase_a_sample_estimates_the_newton_decrement_without_its_bias(rng):
+    """The inverse of second moments of m rows of d columns is m / (m - d) times too large, on average."""
+    d = evaluated(twice(rng, precondition="auto"))
+    of_intercept = 0.5 * np.square(d.state.reduction.mean_grad_b).sum()
+    unbiased = (1.0 - 3 / SAMPLE_ROWS) * (decrement_of(d) - of_intercept) + of_intercept
     remaining, exact = d.remaining_gain()
-    assert_allclose(remaining, decrement, rtol=1e-9)
-    assert exact
-    wide = rng.normal(size=(50, GRAM_COLUMNS))
-    for rows, other in ((X, dict(loss=Huber(1.5))), (X, dict(penalty=ElasticNet(1.0))), (wide, {})):
-        d = reduced(descent(rows, Y, standardize=True, **other))
-        assert d.remaining_gain() is None
-        has_spectrum = d.preconditioning is not None and d.preconditioning.spectrum is not None
-        assert has_spectrum != ("penalty" in other or rows is wide)
+    assert_allclose(remaining, unbiased, rtol=1e-9)
+    assert not exact
+    assert d.confirms(1.001 * unbiased) and not d.confirms(0.999 * unbiased)
+    assert not d.curvature.at_once
 
 
-@pytest.fixture
-def curved_shares(monkeypatch):
-    """The shares of curved rows by which preconditioners are chosen; none is."""
-    shares = []
+def test_after_an_epoch_with_the_curvature_the_decrement_of_all_rows_is_known(rng):
+    X, Y = data_of(rng)
+    d = descent(X, Y, standardize=True, precondition=True)
+    objective = d.evaluate().standardized
+    before = d.epoch()
+    assert d.n_updates == d.state.n_epochs == 1
+    assert_allclose(before, objective, rtol=1e-12)
+    remaining, exact = d.remaining_gain()
+    assert exact and remaining <= 1e-15
+    coef, intercept, _ = builders.least_squares(X, Y)
+    for got, best in zip(d.standardization.to_user(*d.reported()), (coef, intercept), strict=True):
+        assert_allclose(got, best, rtol=1e-9)
 
-    def choose(self, problem, mean_grad_W, progress, batch_size, curved_share, tolerated):
-        shares.append(curved_share)
 
-    monkeypatch.setattr(SpectralPreconditioning, "choose", choose)
-    return shares
+def test_nothing_is_known_of_what_is_left_where_rows_are_few_or_the_loss_has_another_curvature_everywhere(rng):
+    """Then the curvature of all rows is bought before a fit may end."""
+    few = evaluated(reduced(descent(*data_of(rng), standardize=True, precondition="auto")))
+    huber = evaluated(twice(rng, precondition="auto", loss=Huber(1.5)))
+    never = twice(rng)
+    unreduced = descent(*data_of(rng), standardize=True, precondition="auto", average=False)
+    assert [d.remaining_gain() for d in (few, huber, never, unreduced)] == [None] * 4
+    for d, bought in ((few, True), (huber, False), (unreduced, True)):
+        assert not d.confirms(1e-12)
+        assert d.curvature.at_once == bought
+    assert huber.confirms(1e3)
+    assert never.confirms(0.0)  # without the curvature there is nobody to ask
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_curved_share_is_that_of_errors_within_the_bounds(rng, curved_shares, weighted):
+def test_the_curved_share_is_that_of_errors_within_the_bounds(rng, weighted):
     X, Y = data_of(rng)
     weight = rng.uniform(0.5, 2.0, 50) if weighted else None
     d = reduced(descent(X, Y, weight, loss=Huber(0.5 * Y.std()), standardize=True))
     coef, intercept = d.standardization.to_user(*d.reported())
     within = (np.abs(X @ coef.T + intercept - Y) < 0.5 * Y.std()).mean(axis=1)
-    assert_allclose(curved_shares, [np.average(within, weights=weight)], rtol=1e-12)
+    assert_allclose(d._curved_share(), np.average(within, weights=weight), rtol=1e-12)
 
 
-def test_where_the_loss_curves_about_no_row_it_is_taken_for_one(rng, curved_shares):
-    reduced(descent(*data_of(rng), loss=Huber(1e-9), standardize=True))
-    assert curved_shares == [1 / 50]
-
-
-@pytest.mark.parametrize("batch_size", [8, 3_000])
-def test_preconditioned_sparse_rows_descend_as_dense_ones(rng, batch_size):
-    """They are made dense a block at a time."""
-    X, Y = data_of(rng, n=5_000)
-    root, results = rng.normal(size=(3, 3)), []
-    for rows in (X, csr_array(X)):
-        d = reduced(descent(rows, Y, batch_size=batch_size))
-        d.state.preconditioner = Preconditioner(root @ root.T, LipschitzConstants(100.0, 10.0))
-        results.append([d.epoch(), *d.reported(), *d.state.reduction])
-    for dense, sparse in zip(*results, strict=True):
-        assert_allclose(sparse, dense, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("times", [1.0, 1e9])
-def test_a_preconditioner_is_not_chosen_where_it_takes_too_long(rng, monkeypatch, times):
-    X, Y = data_of(rng)
-    X[:, 1] = X[:, 0] + 0.01 * X[:, 1]
-    monkeypatch.setattr(Spectrum, "times_longer", lambda *_: times)
-    d = descent(X, Y, standardize=True, tol=1e-9)
-    d.epoch(rng)
-    assert (reduced(d).state.preconditioner is None) == (times > 1.0)
+def test_where_the_loss_curves_about_no_row_it_is_taken_for_one(rng):
+    assert reduced(descent(*data_of(rng), loss=Huber(1e-9), standardize=True))._curved_share() == 1 / 50
 
 
 def test_variance_reduction_continues_from_an_average_that_does_not_lag(rng):

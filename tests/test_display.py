@@ -4,14 +4,16 @@ import html
 import re
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sk_gdlinear import GDLinearRegressor, LossCurveDisplay
 
@@ -102,7 +104,7 @@ def test_a_display_can_be_drawn_again(pyplot, validated):
 def test_only_fitted_estimators_with_a_loss_curve_are_shown(data):
     with pytest.raises(NotFittedError):
         LossCurveDisplay.from_estimator(GDLinearRegressor())
-    with pytest.raises(ValueError, match=r"LinearRegression has no loss_curve_\. .* pipeline\[-1\]"):
+    with pytest.raises(ValueError, match=r"LinearRegression has no loss_curve_\. .* a pipeline that ends in one"):
         LossCurveDisplay.from_estimator(LinearRegression().fit(*data))
 
 
@@ -120,6 +122,13 @@ def test_where_matplotlib_is_missing_the_error_says_how_to_get_it(monkeypatch):
         LossCurveDisplay(loss_curve=[1.0]).plot()
 
 
+def test_a_pipeline_draws_the_curve_of_its_last_step(pyplot):
+    X, y = np.arange(40.0).reshape(20, 2) ** 2, np.arange(20.0)
+    pipeline = make_pipeline(StandardScaler(), GDLinearRegressor(random_state=0)).fit(X, y)
+    display = LossCurveDisplay.from_estimator(pipeline)
+    assert_array_equal(display.lines_[0].get_ydata(), pipeline[-1].loss_curve_)
+
+
 # --- the HTML representation -----------------------------------------------------------------------------------------
 
 
@@ -134,7 +143,7 @@ def test_html_has_a_tooltip_for_all_that_is_documented(validated):
     assert {"batch_size", "early_stopping", "coef_", "best_iter_"} <= set(documented)
 
 
-def test_html_links_to_the_documentation_of_the_class(validated):
+def test_html_links_to_the_source_of_the_class_and_names_no_path_of_this_machine(validated):
     link = urlsplit(validated._get_doc_link())
-    with open(url2pathname(link.path), encoding="utf-8") as file:
-        assert "class GDLinearRegressor" in file.read()
+    assert (link.scheme, link.path.split("/")[-1]) == ("https", "estimator.py")
+    assert "file://" not in validated._repr_html_() and str(Path.home()) not in validated._repr_html_()

@@ -14,7 +14,7 @@ import sk_gdlinear
 from own_objects import LogCosh, OwnL2
 from sk_gdlinear import GDLinearRegressor
 
-MIGRATION = Path(__file__).parent.parent / "docs" / "guide" / "from_sgdregressor.rst"
+MIGRATION = Path(__file__).parent.parent / "docs" / "coming_from" / "sgdregressor.rst"
 
 # Of numpydoc's checks: RT02 wants a return value without its name, GL01 and GL02 line breaks inside the quotes; methods
 # may do without examples, "See Also" and an extended summary; PR01 and PR02 compare a class with its own parameters.
@@ -113,6 +113,12 @@ def make(path, tmp_path):
         return sk_gdlinear.ParquetBatches(tmp_path, "y")
     if path == "sk_gdlinear.dask.DaskGDLinearRegressor":
         return fit_on_cluster(import_public(path), X)
+    if path in ("sk_gdlinear.GDLinearRegressorCV", "sk_gdlinear.RegularizationPathDisplay"):
+        search = sk_gdlinear.GDLinearRegressorCV(n_alphas=3).fit(X, X[:, 0])
+        if path.endswith("CV"):
+            return search
+        pytest.importorskip("matplotlib", reason="a display needs matplotlib").use("Agg")
+        return sk_gdlinear.RegularizationPathDisplay.from_estimator(search)
     model = GDLinearRegressor(early_stopping=True, max_iter=2, tol=None).fit(X, X[:, 0])
     if path == "sk_gdlinear.LossCurveDisplay":
         pytest.importorskip("matplotlib", reason="a display needs matplotlib").use("Agg")

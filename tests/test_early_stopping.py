@@ -112,8 +112,9 @@ def test_splitting_off_equals_fitting_with_these_rows_as_validation_set(small, s
     apart = GDLinearRegressor(**params).fit(
         X[rest], y[rest], weight, X_val=X[rows], y_val=y[rows], sample_weight_val=weight_val
     )
-    assert_array_equal(model.coef_, apart.coef_)
-    assert model.validation_loss_curve_ == apart.validation_loss_curve_
+    # Up to rounding: second moments of the rows apart are summed in other blocks.
+    assert_allclose(model.coef_, apart.coef_, rtol=1e-11)
+    assert_allclose(model.validation_loss_curve_, apart.validation_loss_curve_, rtol=1e-12)
     assert model.best_iter_ == apart.best_iter_
 
 

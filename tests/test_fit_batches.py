@@ -103,6 +103,19 @@ def test_it_starts_afresh_unless_warm(rng, seed):
     assert (warm.t_, warm.n_iter_) == (fresh.t_, 1)
 
 
+@pytest.mark.parametrize("params", [{}, {"penalty": "l2", "alpha": 0.1}, {"penalty": "l1", "alpha": 0.1}], ids=str)
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_epochs_over_chunks_in_any_order_have_the_answer_of_fit(rng, params, epochs):
+    """Rows that come again weigh as before beside the others."""
+    X = rng.normal(size=(600, 4)) + [0.0, 5.0, 0.0, 0.0]
+    y = X @ [1.0, -2.0, 0.5, 0.0] + 0.5 * X[:, 0] ** 2 + rng.normal(size=600)
+    weight, order = rng.uniform(0.5, 2.0, 600), np.argsort(y)
+    chunks = [(X[part], y[part], weight[part]) for part in np.array_split(order, [5, 50, 51, 300])]
+    model = GDLinearRegressor(random_state=0, **params).fit_batches(Reordered(chunks), epochs=epochs)
+    fitted = GDLinearRegressor(random_state=0, tol=1e-12, **params).fit(X, y, weight)
+    assert abs(model.score(X, y, weight) - fitted.score(X, y, weight)) <= 1e-9
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 

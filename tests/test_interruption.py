@@ -30,19 +30,19 @@ def interrupt_at(monkeypatch):
     monkeypatch.setattr(rows, "BLOCK_ROWS", 10)
 
     def interrupt_at(call):
-        def interrupted(self, order):
+        def interrupted(self, *args):
             nonlocal n_calls
             n_calls += 1
             if n_calls == call:
                 raise KeyboardInterrupt
-            return plan(self, order)
+            return plan(self, *args)
 
         monkeypatch.setattr(MiniBatchDescent, "_plan", interrupted)
 
     return interrupt_at
 
 
-@pytest.mark.parametrize("params", [{}, PLAIN, {"schedule": "invscaling"}, {"batch_size": 1}], ids=str)
+@pytest.mark.parametrize("params", [{"precondition": False}, PLAIN, {"schedule": "invscaling"}], ids=str)
 @pytest.mark.parametrize("call", [9, 12])
 def test_the_model_is_that_of_the_last_complete_epoch(data, seed, interrupt_at, params, call):
     """An epoch has four blocks here: epoch 3 is interrupted, before its first update and in its last quarter."""
@@ -59,7 +59,9 @@ def test_the_model_is_that_of_the_last_complete_epoch(data, seed, interrupt_at, 
 
 
 @pytest.mark.filterwarnings("ignore:max_iter")
-@pytest.mark.parametrize("params", [dict(loss="quantile", penalty="l1", alpha=0.1), dict(schedule="adaptive")], ids=str)
+@pytest.mark.parametrize(
+    "params", [dict(loss="quantile", penalty="l1", alpha=0.1, precondition=False), dict(schedule="adaptive")], ids=str
+)
 def test_a_snapshot_restores_parameters_objective_and_step(data, seed, monkeypatch, params):
     """Also where the loss, its penalty and the step have changed since."""
     snapshot, snapshots = MiniBatchDescent.snapshot, []
@@ -97,7 +99,7 @@ def test_going_on_after_an_interruption_equals_never_stopping(data, seed, interr
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_before_an_epoch_is_complete_nothing_changes(data, seed, interrupt_at, state_of, fitted, method):
-    model = GDLinearRegressor(batch_size=5, random_state=seed, warm_start=True)
+    model = GDLinearRegressor(batch_size=5, precondition=False, random_state=seed, warm_start=True)
     if fitted:
         model.fit(*data)
     before = state_of(model)
@@ -199,7 +201,8 @@ def test_a_signal_ends_the_epochs_of_a_process_of_its_own():
 
 def test_a_grid_search_ends_with_the_fit_that_was_interrupted(data, interrupt_at):
     interrupt_at(9)
-    search = GridSearchCV(GDLinearRegressor(tol=None, max_iter=3, random_state=0), {"alpha": [0.1, 1.0]}, cv=3)
+    model = GDLinearRegressor(tol=None, max_iter=3, precondition=False, random_state=0)
+    search = GridSearchCV(model, {"alpha": [0.1, 1.0]}, cv=3)
     with pytest.raises(KeyboardInterrupt):
         search.fit(*data)
     assert not hasattr(search, "cv_results_")

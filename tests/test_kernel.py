@@ -282,27 +282,6 @@ def test_variance_reduction_over_rows_visited_before_equals_the_reference(
         kind.assert_equal(result(backend, A), want, dtype, 10.0 if kind is Dense else 1.0)
 
 
-@pytest.mark.parametrize("reduced", [False, True], ids=["plain", "reduced"])
-@pytest.mark.parametrize("fit_intercept", [True, False])
-@pytest.mark.parametrize(("k", "batch_size", "largest"), [(1, 1, np.inf), (1, 32, 2.0), (3, 1, 0.0), (3, 32, np.inf)])
-def test_a_preconditioned_epoch_equals_the_reference(rng, kind, k, batch_size, largest, fit_intercept, reduced, dtype):
-    X, Y, weight, order, standardization = data(kind, rng, dtype, k=k)
-    root = rng.normal(size=(9, 18))
-    P = (root @ root.T / 9).astype(dtype)
-    updates = plan(order, batch_size, 0.01, decaying(-(-101 // batch_size)), largest, P)
-    begin = start(rng, 9, k, dtype, fit_intercept=fit_intercept)
-
-    def result(backend, A):
-        of, at = make_problem(A, Y, weight, standardization, fit_intercept=fit_intercept), begin.copy()
-        reduction = empty_table(of) if reduced else VarianceReduction()
-        total = backend.epoch(of, updates, at, reduction)
-        return [total, *arrays(at), *reduction]
-
-    want = result(REFERENCE, X)
-    for backend, A in kind.candidates(X):
-        kind.assert_equal(result(backend, A), want, dtype, 1.0 if largest == np.inf or kind is Dense else 1e3)
-
-
 def test_averages_that_fade_below_the_range_of_floats_are_kept(rng, kind):
     X, Y, _, order, standardization = data(kind, rng, np.float64, weighted=False)
     begin = start(rng, 9, 1, np.float64)

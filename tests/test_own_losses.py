@@ -76,7 +76,7 @@ def test_fit_reaches_the_minimum(data, smooth, weighted, batch_size, rng, seed):
     weight = rng.uniform(0.2, 3.0, 400) if weighted else None
     coef, intercept, value = minimum(definition, X, y, weight)
     model = GDLinearRegressor(loss, batch_size=batch_size, tol=1e-12, random_state=seed).fit(X, y, weight)
-    assert_allclose([*model.coef_, model.intercept_], [*coef, intercept], atol=2e-5)
+    assert_allclose([*model.coef_, model.intercept_], [*coef, intercept], atol=1e-5)
     assert_allclose(model.loss_curve_[-1], value, rtol=1e-9)
     assert model.stop_reason_ == "converged"
 
@@ -86,7 +86,7 @@ def test_features_need_no_scaling(data, smooth, seed):
     scale, shift = np.array([1e-4, 1.0, 1e4, 1e2]), np.array([1e-3, 0.0, -1e5, 0.0])
     coef, _, value = minimum(definition, X, y)
     model = GDLinearRegressor(loss, tol=1e-12, random_state=seed).fit(X * scale + shift, y)
-    assert_allclose(model.coef_ * scale, coef, atol=2e-5)
+    assert_allclose(model.coef_ * scale, coef, atol=1e-5)
     assert_allclose(model.loss_curve_[-1], value, rtol=1e-9)
 
 
@@ -98,15 +98,15 @@ def test_each_of_several_targets_has_its_minimum(data, smooth, seed):
     for target in range(3):
         coef, intercept, _ = minimum(definition, X, Y[:, target])
         got = np.append(model.coef_[target], model.intercept_[target])
-        assert_allclose(got, [*coef, intercept], atol=2e-3 * Y[:, target].std())
-    assert_allclose(model.loss_curve_[-1], sum(minimum(definition, X, Y[:, t])[2] for t in range(3)), rtol=1e-5)
+        assert_allclose(got, [*coef, intercept], atol=2e-5 * Y[:, target].std())
+    assert_allclose(model.loss_curve_[-1], sum(minimum(definition, X, Y[:, t])[2] for t in range(3)), rtol=1e-9)
 
 
 def test_a_penalty_is_added(data, smooth, seed):
     (X, y), (loss, definition) = data, smooth
     coef, intercept, value = minimum(definition, X, y, alpha=0.3)
     model = GDLinearRegressor(loss, penalty="l2", alpha=0.3, tol=1e-12, random_state=seed).fit(X, y)
-    assert_allclose([*model.coef_, model.intercept_], [*coef, intercept], atol=2e-5)
+    assert_allclose([*model.coef_, model.intercept_], [*coef, intercept], atol=1e-5)
     assert_allclose(model.loss_curve_[-1], value, rtol=1e-9)
 
 
@@ -129,7 +129,7 @@ def test_float32_is_close_to_float64(data, smooth, seed):
     exact = GDLinearRegressor(loss, tol=1e-8, random_state=seed).fit(X, y)
     model = GDLinearRegressor(loss, tol=1e-8, random_state=seed).fit(X.astype("f4"), y.astype("f4"))
     assert model.coef_.dtype == np.float32
-    assert_allclose(model.coef_, exact.coef_, atol=1e-4)
+    assert_allclose(model.coef_, exact.coef_, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -147,7 +147,7 @@ def test_rows_of_weight_0_are_absent_and_whole_weights_are_repetitions(data, smo
     settings = dict(tol=1e-13, random_state=seed)
     weighted = GDLinearRegressor(loss, **settings).fit(X, y, weight)
     repeated = GDLinearRegressor(loss, **settings).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
-    assert_allclose(weighted.coef_, repeated.coef_, atol=2e-5)
+    assert_allclose(weighted.coef_, repeated.coef_, atol=1e-5)
 
 
 def test_a_stream_comes_near_the_minimum(rng, smooth, seed):
@@ -222,15 +222,46 @@ def test_a_loss_may_have_a_derivative_that_falls(data, seed):
     ids=str,
 )
 @pytest.mark.parametrize("n_targets", [None, 2])
-def test_a_copy_of_huber_is_huber(data, params, n_targets, rng, seed):
+def test_a_copy_of_huber_makes_the_updates_of_huber(data, params, n_targets, rng, seed):
+    """Epoch after epoch of mini-batches; the second derivative of a user's loss comes from differences."""
     X, y = data
     y, weight = y if n_targets is None else np.column_stack([y, 1.0 - 20.0 * y]), rng.uniform(0.5, 2.0, 400)
-    named = GDLinearRegressor("huber", epsilon=1.2, random_state=seed, **params).fit(X, y, weight)
-    own = GDLinearRegressor(OwnHuber(1.2), random_state=seed, **params).fit(X, y, weight)
+    settings = dict(precondition=False, random_state=seed) | params
+    named = GDLinearRegressor("huber", epsilon=1.2, **settings).fit(X, y, weight)
+    own = GDLinearRegressor(OwnHuber(1.2), **settings).fit(X, y, weight)
     assert_allclose(own.coef_, named.coef_, rtol=1e-9, atol=1e-12)
     assert_allclose(own.intercept_, named.intercept_, rtol=1e-9, atol=1e-12)
     assert_allclose(own.loss_curve_, named.loss_curve_, rtol=1e-9)
     assert own.n_iter_ == named.n_iter_
+
+
+@pytest.mark.parametrize("precondition", ["auto", True])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"penalty": "l1", "alpha": 0.05},
+        {"penalty": "l2", "alpha": 0.05},
+        {"positive": True},
+        {"batch_size": 1},
+        {"batch_size": None},
+        {"average": False},
+        {"fit_intercept": False},
+        {"shuffle": False},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n_targets", [None, 2])
+def test_a_copy_of_huber_has_the_minimum_of_huber(data, params, n_targets, precondition, rng, seed):
+    X, y = data
+    y, weight = y if n_targets is None else np.column_stack([y, 1.0 - 20.0 * y]), rng.uniform(0.5, 2.0, 400)
+    settings = dict(tol=1e-12, precondition=precondition, random_state=seed) | params
+    named = GDLinearRegressor("huber", epsilon=1.2, **settings).fit(X, y, weight)
+    own = GDLinearRegressor(OwnHuber(1.2), **settings).fit(X, y, weight)
+    assert named.stop_reason_ == own.stop_reason_ == "converged"
+    assert_allclose(own.loss_curve_[-1], named.loss_curve_[-1], rtol=1e-11)
+    assert_allclose(own.coef_, named.coef_, rtol=1e-4, atol=1e-5)
+    assert_array_equal(own.coef_ == 0.0, named.coef_ == 0.0)
 
 
 def test_a_copy_of_huber_is_huber_in_a_stream(data, seed):
@@ -264,7 +295,7 @@ def test_a_built_in_loss_is_the_same_as_an_object_to_the_bit(data, params, loss,
 @pytest.mark.parametrize("loss", [SquaredError(), Huber(0.7), Quantile(0.8), Quantile(0.8).smoothed(0.3)], ids=repr)
 def test_values_of_built_in_losses_have_the_derivatives_they_say(loss):
     e = np.linspace(-3.0, 3.0, 50)
-    assert_allclose((loss.value(e + 1e-6) - loss.value(e - 1e-6)) / 2e-6, loss.derivative(e), atol=1e-6)
+    assert_allclose((loss.value(e + 1e-6) - loss.value(e - 1e-6)) / 2e-6, loss.derivative(e), atol=1e-5)
     assert (loss.value(e) >= 0.0).all()
     assert isinstance(loss, Loss)
 
@@ -272,7 +303,7 @@ def test_values_of_built_in_losses_have_the_derivatives_they_say(loss):
 def test_a_smoothed_quantile_is_the_mean_over_errors_nearby():
     loss, e = Quantile(0.8), np.linspace(-1.0, 1.0, 21)
     nearby = e[:, None] + 0.3 * np.linspace(-1.0, 1.0, 20_001)
-    assert_allclose(loss.smoothed(0.3).value(e), loss.value(nearby).mean(axis=1), atol=1e-4)
+    assert_allclose(loss.smoothed(0.3).value(e), loss.value(nearby).mean(axis=1), atol=1e-5)
 
 
 # --- kinks -----------------------------------------------------------------------------------------------------------
@@ -405,7 +436,7 @@ def test_a_subclass_of_a_built_in_loss_computes_what_it_says(data, seed):
     X, y = data
     loud = GDLinearRegressor(Louder(1.0), penalty="l2", alpha=0.3, tol=1e-12, random_state=seed).fit(X, y)
     quiet = GDLinearRegressor("huber", epsilon=1.0, penalty="l2", alpha=0.1, tol=1e-12, random_state=seed).fit(X, y)
-    assert_allclose(loud.coef_, quiet.coef_, atol=1e-6)
+    assert_allclose(loud.coef_, quiet.coef_, atol=1e-5)
 
 
 def test_the_backend_makes_no_difference(data, smooth, seed):
@@ -452,9 +483,9 @@ def test_it_works_within_pipelines_and_meta_estimators(data, smooth, seed):
     (X, y), (loss, definition) = data, smooth
     coef, _, _ = minimum(definition, X, y)
     pipeline = make_pipeline(StandardScaler(), GDLinearRegressor(loss, tol=1e-12, random_state=seed)).fit(X, y)
-    assert_allclose(pipeline[-1].coef_ / X.std(axis=0), coef, atol=2e-5)
+    assert_allclose(pipeline[-1].coef_ / X.std(axis=0), coef, atol=1e-5)
     shifted = TransformedTargetRegressor(pipeline, func=lambda y: y - 5.0, inverse_func=lambda y: y + 5.0)
-    assert_allclose(shifted.fit(X, y).predict(X), pipeline.predict(X), atol=1e-4)
+    assert_allclose(shifted.fit(X, y).predict(X), pipeline.predict(X), atol=1e-5)
 
 
 def test_a_search_chooses_among_losses(data, seed):
@@ -729,6 +760,8 @@ def client():
     [
         {"loss": Expectile(0.9)},
         {"loss": LogCosh(0.7), "penalty": OwnL2(0.1)},
+        {"loss": LogCosh(0.7), "penalty": OwnL2(0.1), "batch_size": None, "precondition": False},
+        {"loss": LogCosh(0.7), "penalty": "l1", "alpha": 0.1},
         {"loss": Expectile(0.9), "learning_rate": 0.2, "max_iter": 20, "tol": None},
         {"penalty": MCP(0.3)},
         {"penalty": Box(2.0, 3.0)},
@@ -743,21 +776,35 @@ def test_a_cluster_takes_the_same_objects(data, params, client):
     from sk_gdlinear.dask import DaskGDLinearRegressor
 
     X, y = data
-    settings = {"batch_size": None, "tol": 1e-10} | params
-    local = GDLinearRegressor(average=False, **settings).fit(X, y)
+    settings = {"tol": 1e-10} | ({"batch_size": None} if "learning_rate" in params else {}) | params
+    local = GDLinearRegressor(average=False, **{"batch_size": None} | settings).fit(X, y)
     rows = from_array(X, chunks=(150, 4)), from_array(y, chunks=150)
     cluster = DaskGDLinearRegressor(**settings).fit(*rows, client=client)
     assert_allclose(cluster.coef_, local.coef_, atol=1e-5)
     assert_allclose(cluster.loss_curve_[-1], local.loss_curve_[-1], rtol=1e-8)
 
 
+def test_a_cluster_minimises_a_loss_with_a_kink(data, client):
+    from dask.array import from_array
+
+    from sk_gdlinear.dask import DaskGDLinearRegressor
+
+    (X, y), loss = data, Tube(0.1)
+    rows = from_array(X, chunks=(150, 4)), from_array(y, chunks=150)
+    cluster = DaskGDLinearRegressor(loss, tol=1e-5).fit(*rows, client=client)
+    local = GDLinearRegressor(loss, tol=1e-7).fit(X, y)
+    values = [loss.value(model.predict(X) - y).mean() for model in (cluster, local)]
+    assert cluster.stop_reason_ == "converged"
+    assert values[0] <= values[1] * (1 + 1e-4)
+
+
 @pytest.mark.parametrize(
     "params, error, message",
     [
         ({"loss": LogCosh}, TypeError, "is a class, not an object"),
-        ({"loss": Tube(0.1)}, ValueError, "has a kink and is not available on a cluster"),
+        ({"loss": Tube(0.1), "precondition": False}, ValueError, "has a kink and is not available on a cluster with"),
         ({"loss": Changed(LogCosh(), lipschitz=0.5)}, ValueError, "above lipschitz=0.5"),
-        ({"loss": LogCosh(), "batch_size": 32}, ValueError, "need batch_size=None, got 32"),
+        ({"loss": LogCosh(), "batch_size": 32, "precondition": False}, ValueError, "need batch_size=None with"),
         ({"penalty": MCP}, TypeError, "is a class, not an object"),
     ],
     ids=["class", "kink", "contradiction", "batches", "class of a penalty"],

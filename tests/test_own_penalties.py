@@ -226,8 +226,8 @@ def test_a_copy_of_l2_is_l2(data, params, n_targets, rng, seed):
 
 def test_a_copy_of_l2_is_l2_in_a_stream(data, seed):
     X, y = data
-    named = GDLinearRegressor(penalty="l2", alpha=0.2, random_state=seed)
-    own = GDLinearRegressor(penalty=OwnL2(0.2), random_state=seed)
+    named = GDLinearRegressor(penalty="l2", alpha=0.2, precondition=False, random_state=seed)
+    own = GDLinearRegressor(penalty=OwnL2(0.2), precondition=False, random_state=seed)
     for rows in np.array_split(np.arange(500), 7):
         for model in (named, own):
             model.partial_fit(X[rows], y[rows])

@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from parquet_files import ds, memory_filesystem, pa, pq
 from sk_gdlinear import GDLinearRegressor, ParquetBatches
-
-pa = pytest.importorskip("pyarrow", reason="ParquetBatches reads with pyarrow")
-pq = pytest.importorskip("pyarrow.parquet", reason="ParquetBatches reads with pyarrow")
-ds = pytest.importorskip("pyarrow.dataset", reason="ParquetBatches reads with pyarrow")
 
 
 def write(path, n=10_000, scale=1.0, **options):
@@ -107,7 +104,7 @@ def test_a_file_that_was_only_touched_or_written_again_is_the_same(tmp_path):
 
 
 def test_a_file_elsewhere_that_is_replaced_is_an_error(tmp_path):
-    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory = memory_filesystem()
     write(tmp_path / "0.parquet")
     memory.put(str(tmp_path / "0.parquet"), "/changed/0.parquet")
     try:

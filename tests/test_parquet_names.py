@@ -4,16 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from parquet_files import frame, pa, pq
 from sk_gdlinear import GDLinearRegressor, ParquetBatches
 
-pa = pytest.importorskip("pyarrow", reason="ParquetBatches reads with pyarrow")
-pq = pytest.importorskip("pyarrow.parquet", reason="ParquetBatches reads with pyarrow")
 pd = pytest.importorskip("pandas", reason="the frames are pandas'")
-
-
-def frame(n=40):
-    x = np.arange(float(n))
-    return pd.DataFrame({"x": x, "z": x % 7, "y": 3 * x + 1})
 
 
 # --- the model knows the names ---------------------------------------------------------------------------------------

@@ -5,19 +5,13 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.metrics import r2_score
 
+from parquet_files import first_feature_of, pa, pq
 from sk_gdlinear import GDLinearRegressor, ParquetBatches
 from sk_gdlinear._parquet import reader
 
-pa = pytest.importorskip("pyarrow", reason="ParquetBatches reads with pyarrow")
-pq = pytest.importorskip("pyarrow.parquet", reason="ParquetBatches reads with pyarrow")
-
-
-def rows_of(batches):
-    return np.concatenate([chunk[0][:, 0] for chunk in batches])
-
 
 def test_an_epoch_opens_a_file_once_for_each_place_and_parses_no_footer(tmp_path, monkeypatch):
-    """A footer tells of all row groups, so to parse it for each of them takes quadratic time."""
+    """A footer lists all row groups, so parsing it for each of them would take quadratic time."""
     i = np.arange(20_000.0)
     pq.write_table(pa.table({"x": i, "y": i}), tmp_path / "0.parquet", row_group_size=20)
     batches = ParquetBatches(tmp_path, "y", interleave=16)
@@ -29,7 +23,7 @@ def test_an_epoch_opens_a_file_once_for_each_place_and_parses_no_footer(tmp_path
             super().__init__(*args, metadata=metadata, **options)
 
     monkeypatch.setattr(pq, "ParquetFile", Counting)
-    assert_array_equal(np.sort(rows_of(batches)), i)
+    assert_array_equal(np.sort(first_feature_of(batches)), i)
     assert len(footers) == 16 and None not in footers
 
 
@@ -39,6 +33,26 @@ def how_cut(request, monkeypatch):
     if request.param == "decoded again":
         monkeypatch.setattr(reader, "KEPT_BYTES", 0)
     return request.param
+
+
+@pytest.mark.parametrize("n_groups", [1, 3, 10])
+def test_row_groups_that_are_cut_are_each_decoded_once_and_as_a_whole(tmp_path, monkeypatch, n_groups):
+    """Sixteen places take rows from them; to decode them in pieces takes up to twice as long."""
+    i = np.arange(20_000.0)
+    pq.write_table(pa.table({"x": i, "y": i}), tmp_path / "0.parquet", row_group_size=20_000 // n_groups + 1)
+    decoded = []
+
+    class Counting(pq.ParquetFile):
+        def read_row_group(self, group, *args, **options):
+            decoded.append(group)
+            return super().read_row_group(group, *args, **options)
+
+        def iter_batches(self, *args, **options):
+            raise AssertionError("decoded in pieces")
+
+    monkeypatch.setattr(pq, "ParquetFile", Counting)
+    assert_array_equal(np.sort(first_feature_of(ParquetBatches(tmp_path, "y", interleave=16))), i)
+    assert sorted(decoded) == list(range(n_groups))
 
 
 @pytest.mark.filterwarnings("ignore:The files have few row groups")
@@ -73,5 +87,5 @@ def test_large_row_groups_that_take_several_times_as_long_are_warned_of(tmp_path
     monkeypatch.setattr(reader, "KEPT_BYTES", 0)
     with pytest.warns(UserWarning, match=r"up to 2,000 rows.*decodes each row 8\.5 times.*row_group_size=100_000"):
         batches = ParquetBatches(tmp_path, "y")
-    assert_array_equal(np.sort(rows_of(batches)), i)
+    assert_array_equal(np.sort(first_feature_of(batches)), i)
     ParquetBatches(tmp_path, "y", interleave=2)

@@ -6,21 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from parquet_files import ds, frame, pa, pq, rows_of
 from sk_gdlinear import GDLinearRegressor, ParquetBatches
 
-pa = pytest.importorskip("pyarrow", reason="ParquetBatches reads with pyarrow")
-pq = pytest.importorskip("pyarrow.parquet", reason="ParquetBatches reads with pyarrow")
-ds = pytest.importorskip("pyarrow.dataset", reason="ParquetBatches reads with pyarrow")
 pd = pytest.importorskip("pandas", reason="the frames are pandas'")
-
-
-def frame(n=40):
-    x = np.arange(float(n))
-    return pd.DataFrame({"x": x, "z": x % 7, "y": 3 * x + 1})
-
-
-def rows_of(batches):
-    return np.concatenate([np.column_stack(chunk) for chunk in batches])
 
 
 def write(path, **columns):

@@ -121,7 +121,7 @@ def test_batch_without_weight_is_no_batch(data, method):
     """Rows of weight 0 go before batching: 60 rows less the first 30, in tens, are 3 updates."""
     X, y = data
     weight = np.repeat([0.0, 1.0], 30)
-    model = GDLinearRegressor(batch_size=10, shuffle=False, max_iter=1, tol=None)
+    model = GDLinearRegressor(batch_size=10, precondition=False, shuffle=False, max_iter=1, tol=None)
     assert getattr(model, method)(X, y, sample_weight=weight).t_ == 3
 
 

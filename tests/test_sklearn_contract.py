@@ -55,8 +55,10 @@ ATTRIBUTES = [
 
 def expected_failures(estimator):
     """Checks whose premise cannot hold, with the reason; none for the defaults."""
-    if estimator.batch_size == 8:
-        other = "repeated rows make other batches: another descent to the same answer, which both reach to tol only"
+    if estimator.loss == "quantile":
+        other = (
+            "rows that repeat are more rows, which narrows the smoothing otherwise: both answers are within tol only"
+        )
         return {f"check_sample_weight_equivalence_on_{kind}_data": other for kind in ("dense", "sparse")}
     if estimator.warm_start:
         return {"check_supervised_y_2d": "fits twice and demands the same result: a warm start goes on instead"}
@@ -180,6 +182,7 @@ def test_lists_and_other_byte_orders_equal_float64_arrays(data, quick):
     assert_array_equal(quick().fit(X.astype("<f8"), y.astype("<f8")).coef_, expected)
 
 
+@pytest.mark.filterwarnings("ignore:After .* epochs the training objective was above that of predicting the mean")
 @pytest.mark.parametrize("params", [{}, {"standardize": False}], ids=str)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_inputs_are_not_mutated(data, quick, params, dtype):
@@ -263,18 +266,22 @@ def test_verbose_changes_nothing_but_the_printing(data, quick, capsys, schedule,
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_verbose_prints_an_aligned_line_for_every_epoch(data, quick, capsys, early_stopping):
     model = quick(verbose=1, early_stopping=early_stopping).fit(*data)
-    title, *lines = capsys.readouterr().out.splitlines()
-    assert title.split() == ["epoch", "objective", "validation", "step", "seconds"]
+    title, *lines, end = capsys.readouterr().out.splitlines()
+    assert title.split() == ["epoch", "objective", "R2", "left", "validation", "step", "seconds"]
+    assert end.startswith(f"stopped: {model.stop_reason_}")
     assert len(lines) == model.n_iter_
     assert {len(line) for line in lines} == {len(title)}
     for epoch, line in enumerate(lines):
-        number, objective, validation, step, seconds = line.split()
+        number, objective, r2, left, validation, step, seconds = line.split()
         assert int(number) == epoch + 1
         assert objective == f"{model.loss_curve_[epoch]:.6g}"
         assert validation == (f"{model.validation_loss_curve_[epoch]:.6g}" if early_stopping else "-")
         assert float(step) > 0 and float(seconds) >= 0
+        if not early_stopping:
+            assert float(r2) == pytest.approx(1.0 - 2.0 * model.loss_curve_[epoch] / np.var(data[1]), abs=1e-6)
         if epoch + 1 == (model.best_iter_ or model.n_iter_):
             assert float(step) == pytest.approx(model.learning_rate_, rel=1e-3)
+    assert early_stopping or 0.0 <= float(left) <= 1e-9
 
 
 def test_verbose_prints_a_line_for_every_partial_fit(data, quick, capsys):

@@ -78,8 +78,11 @@ CASES = [(params, wild) for params in VARIANTS for wild in (False, True) if not 
 def test_csr_and_dense_give_the_same_model_after_every_epoch(rng, seed, params, wild, k, weighted):
     X, y = make_data(rng, k=k, wild=wild)
     weight = rng.integers(0, 4, len(X)).astype(float) if weighted else None
-    for epochs in (1, 2, 5):
-        models = [quick(seed, max_iter=epochs, **params).fit(A, y, weight) for A in (sparse.csr_array(X), X)]
+    for epochs, precondition in ((1, False), (2, False), (5, False), (4, True)):
+        if precondition and wild and not params.get("fit_intercept", True):
+            continue  # of columns of condition 1e6 rounding of second moments leaves six digits of a coefficient
+        params = params | dict(max_iter=epochs, precondition=precondition)  # else the price decides, which is another
+        models = [quick(seed, **params).fit(A, y, weight) for A in (sparse.csr_array(X), X)]
         assert_same_model(*models, X, TOLERANCE[wild])
         assert_allclose(models[0].learning_rate_, models[1].learning_rate_, rtol=TOLERANCE[wild])
         assert models[0].t_ == models[1].t_

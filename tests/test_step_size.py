@@ -134,7 +134,7 @@ def test_the_full_batch_step_is_safe_where_the_sampled_eigenvalue_is_a_little_lo
     top, sampled = (np.linalg.eigvalsh(A.T @ A / len(A))[-1] for A in (Z, Z[in_sample]))
     np.testing.assert_allclose(top / sampled, underestimated, rtol=1e-9)
     assert method.current_step * top <= limit
-    curve = GDLinearRegressor(batch_size=None, max_iter=20, tol=None).fit(X, Y[:, 0]).loss_curve_
+    curve = GDLinearRegressor(batch_size=None, precondition=False, max_iter=20, tol=None).fit(X, Y[:, 0]).loss_curve_
     assert (np.diff(curve) <= 1e-12).all()
 
 
@@ -160,42 +160,35 @@ def test_beta_is_the_largest_weighted_row_norm(backend):
     np.testing.assert_allclose(beta, (weight * ((c.rows(X) ** 2).sum(axis=1) + 1)).max(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("preconditioned", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_line_search_step_minimises_the_batch_objective_along_its_direction(weighted, preconditioned):
+def test_line_search_step_minimises_the_batch_objective_along_its_gradient(weighted):
     rng = np.random.default_rng(0)
     Z, Y, W, b = rng.normal(size=(8, 3)), rng.normal(size=(8, 2)), rng.normal(size=(2, 3)), rng.normal(size=2)
     weight = rng.uniform(0.1, 3, 8) if weighted else None
     s = np.ones(8) if weight is None else weight
     E = Z @ W.T + b - Y
     grad_W, grad_b = (s[:, None] * E).T @ Z / 8, (s[:, None] * E).sum(axis=0) / 8
-    direction_W = grad_W @ np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 0.1]]) if preconditioned else grad_W
 
     def objective(eta):
-        return (s[:, None] * (Z @ (W - eta * direction_W).T + b - eta * grad_b - Y) ** 2).sum()
+        return (s[:, None] * (Z @ (W - eta * grad_W).T + b - eta * grad_b - Y) ** 2).sum()
 
-    best = line_search_step(Z, grad_W, grad_b, direction_W, weight)
+    best = line_search_step(Z, grad_W, grad_b, weight)
     slope = (objective(best + 1e-5) - objective(best - 1e-5)) / 2e-5
     assert abs(slope) < 1e-6 * objective(0.0)
     assert objective(best) < objective(0.0)
 
 
 def test_line_search_step_of_no_gradient_or_of_rows_of_zeros_is_zero():
-    assert line_search_step(np.ones((2, 1)), np.zeros((1, 1)), np.zeros(1), np.zeros((1, 1)), None) == 0.0
-    assert line_search_step(np.zeros((2, 1)), np.ones((1, 1)), np.zeros(1), np.ones((1, 1)), None) == 0.0
+    assert line_search_step(np.ones((2, 1)), np.zeros((1, 1)), np.zeros(1), None) == 0.0
+    assert line_search_step(np.zeros((2, 1)), np.ones((1, 1)), np.zeros(1), None) == 0.0
 
 
 def test_line_search_step_of_float32_is_computed_in_float64():
     Z, grad_W, grad_b = np.full((2, 1), 1e15, "f4"), np.full((1, 1), 1e20, "f4"), np.zeros(1, "f4")
-    np.testing.assert_allclose(line_search_step(Z, grad_W, grad_b, grad_W, None), 1e-30, rtol=1e-6)
-    np.testing.assert_allclose(
-        line_search_step(Z, 0 * grad_W, grad_b + np.float32(1e25), 0 * grad_W, None), 1.0, rtol=1e-6
-    )
+    np.testing.assert_allclose(line_search_step(Z, grad_W, grad_b, None), 1e-30, rtol=1e-6)
+    np.testing.assert_allclose(line_search_step(Z, 0 * grad_W, grad_b + np.float32(1e25), None), 1.0, rtol=1e-6)
 
 
 def test_line_search_step_of_numbers_out_of_range_is_zero():
     with np.errstate(over="ignore"):
-        assert (
-            line_search_step(np.full((2, 1), 1e200), np.full((1, 1), 1e200), np.zeros(1), np.full((1, 1), 1e200), None)
-            == 0.0
-        )
+        assert line_search_step(np.full((2, 1), 1e200), np.full((1, 1), 1e200), np.zeros(1), None) == 0.0

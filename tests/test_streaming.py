@@ -51,13 +51,21 @@ def test_chunks_of_whole_batches_equal_one_epoch_of_fit(rng, average, schedule, 
     assert_same_bits(stream(GDLinearRegressor(**settings), X, y, chunk), whole)
 
 
-@pytest.mark.parametrize("params", [{}, PLAIN])
+@pytest.mark.parametrize("params", [{"precondition": False}, {"loss": "huber"}, PLAIN])
 @pytest.mark.parametrize("batch_size", [1, 7, None])
 def test_update_counter_goes_on(rng, params, batch_size):
     X, y = make_rows(rng, 20)
     model = GDLinearRegressor(batch_size=batch_size, **params)
     for call in range(1, 4):
         assert model.partial_fit(X, y).t_ == call * -(-20 // (batch_size or 20))
+
+
+def test_a_step_in_the_metric_of_all_remembered_rows_is_one_update(rng):
+    X, y = make_rows(rng, 20)
+    model = GDLinearRegressor()
+    for call in range(1, 4):
+        assert model.partial_fit(X, y).t_ == call
+        assert model.learning_rate_ == 1.0
 
 
 def test_partial_fit_goes_on_from_fit(rng):
@@ -101,7 +109,9 @@ def test_fit_after_partial_fit_may_change_the_number_of_features_and_targets(rng
 
 
 @pytest.mark.parametrize("copier", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
-@pytest.mark.parametrize("params", [{}, {"average": False}, PLAIN])
+@pytest.mark.parametrize(
+    "params", [{}, {"window": 40}, {"penalty": "l1"}, {"precondition": False}, {"loss": "quantile"}, PLAIN], ids=str
+)
 @pytest.mark.parametrize("random_state", [0, None])
 def test_pickling_in_mid_stream_changes_no_bit(rng, copier, params, random_state):
     X, y = make_rows(rng, 90)
@@ -124,7 +134,9 @@ def test_reordering_coef_in_memory_does_not_disturb_the_stream(rng, k):
 # --- a first call and small chunks -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("params", [{}, PLAIN, {"average": False}, {"fit_intercept": False}, {"batch_size": None}])
+@pytest.mark.parametrize(
+    "params", [{}, PLAIN, {"precondition": False}, {"loss": "huber"}, {"fit_intercept": False}, {"batch_size": None}]
+)
 def test_first_call_needs_no_fit_and_one_row_is_enough(params):
     model = GDLinearRegressor(**params).partial_fit([[1.0, 2.0]], [3.0])
     assert np.isfinite(model.predict([[1.0, 2.0]])).all()
@@ -133,25 +145,27 @@ def test_first_call_needs_no_fit_and_one_row_is_enough(params):
 
 def test_one_row_at_a_time_learns(rng, seed):
     X, y = make_rows(rng, 3_000)
-    model = stream(GDLinearRegressor(random_state=seed), X, y, 1)
+    model = stream(GDLinearRegressor(precondition=False, random_state=seed), X, y, 1)
     assert model.t_ == 3_000
     # no step is averaged over rows and the statistics start from a single one: less is promised than for chunks
     assert model.score(X, y) >= LinearRegression().fit(X, y).score(X, y) - 0.05
 
 
+@pytest.mark.parametrize("params", [{}, {"precondition": False}])
 @pytest.mark.parametrize("chunk", [100, 1_000, 7_777])
-def test_one_pass_in_chunks_is_nearly_enough(rng, seed, chunk):
+def test_one_pass_in_chunks_is_nearly_enough(rng, seed, chunk, params):
     X = rng.normal(size=(20_000, 10))
     y = X @ rng.normal(size=10) + rng.normal(size=20_000) + 4.0
-    model = stream(GDLinearRegressor(random_state=seed), X, y, chunk)
+    model = stream(GDLinearRegressor(random_state=seed, **params), X, y, chunk)
     assert model.score(X, y) >= LinearRegression().fit(X, y).score(X, y) - 0.005
 
 
+@pytest.mark.parametrize("params", [{}, {"precondition": False}])
 @pytest.mark.parametrize("chunk", [100, 1_000])
-def test_raw_units_do_not_hinder_the_stream(rng, seed, chunk):
+def test_raw_units_do_not_hinder_the_stream(rng, seed, chunk, params):
     X = rng.normal(size=(20_000, 5)) * np.geomspace(1e-6, 1e6, 5) + np.geomspace(1e-5, 1e7, 5)
     y = X @ (rng.normal(size=5) / np.geomspace(1e-6, 1e6, 5)) + rng.normal(size=20_000)
-    model = stream(GDLinearRegressor(random_state=seed), X, y, chunk)
+    model = stream(GDLinearRegressor(random_state=seed, **params), X, y, chunk)
     # exact least squares, on columns that LinearRegression's rank decision does not drop
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
     assert model.score(X, y) >= LinearRegression().fit(Z, y).score(Z, y) - 0.01
@@ -162,7 +176,7 @@ def test_column_that_wakes_up_late_does_no_harm(rng, seed):
     X = np.column_stack([rng.normal(size=(10_000, 3)), np.zeros(10_000)])
     X[5_000::500, 3] = 1.0
     y = X @ [1.0, -2.0, 0.5, 30.0] + rng.normal(size=10_000)
-    model = stream(GDLinearRegressor(random_state=seed), X, y, 500)
+    model = stream(GDLinearRegressor(precondition=False, random_state=seed), X, y, 500)
     others = LinearRegression().fit(X[:, :3], y).score(X[:, :3], y)
     assert model.score(X, y) >= others - 0.005
 
@@ -170,7 +184,7 @@ def test_column_that_wakes_up_late_does_no_harm(rng, seed):
 def test_sudden_change_of_units_stays_finite_and_recovers(rng, seed):
     """The data move by a factor of 1e6 in mid-stream: no overflow, no warning, and one pass learns the new rows."""
     X, y = make_rows(rng, 4_000)
-    model = stream(GDLinearRegressor(random_state=seed), X[:2_000], y[:2_000], 200)
+    model = stream(GDLinearRegressor(precondition=False, random_state=seed), X[:2_000], y[:2_000], 200)
     for _ in range(3):
         stream(model, X * 1e6, y, 200)
         assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_)
@@ -208,6 +222,20 @@ def test_each_call_is_one_epoch(rng):
         assert len(model.loss_curve_) == call
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_a_step_of_the_users_that_diverges_is_seen_whatever_the_offset_of_y(rng, offset):
+    X = rng.normal(size=(2_000, 5))
+    y = offset + X @ rng.normal(size=5) + 0.1 * rng.normal(size=2_000)
+    plain = dict(standardize=False, average=False, random_state=0)
+    with pytest.raises(ValueError, match="diverged"):
+        stream(GDLinearRegressor(learning_rate=2.0, **plain), X, y, 100)
+    for step in (0.5, 0.01):  # from 0 the offset is far away, and even a small step learns it
+        model = GDLinearRegressor(learning_rate=step, **plain)
+        for _ in range(30):
+            stream(model, X, y, 100)
+        assert model.score(X, y) > 0.95
+
+
 def test_loss_curve_holds_each_chunk_s_objective(rng):
     X, y = make_rows(rng, 40)
     model = GDLinearRegressor(**PLAIN, batch_size=4)
@@ -219,7 +247,8 @@ def test_loss_curve_holds_each_chunk_s_objective(rng):
 
 def test_warm_fit_runs_up_to_max_iter_and_counts_its_own_epochs(rng):
     X, y = make_rows(rng, 40)
-    model = GDLinearRegressor(warm_start=True, max_iter=5, tol=None, random_state=0).fit(X, y)
+    settings = dict(precondition=False, tol=None, random_state=0)
+    model = GDLinearRegressor(warm_start=True, max_iter=5, **settings).fit(X, y)
     assert (model.n_iter_, model.t_) == (5, 10)
     model.set_params(max_iter=3).fit(X, y)
     assert (model.n_iter_, model.t_) == (3, 16)
@@ -245,7 +274,7 @@ sys.stdout.buffer.write(pickle.dumps(models))
 def test_another_process_goes_on_with_the_same_bits(rng, seed):
     X, y = make_rows(rng, 300)
     chunks = [(X[start : start + 50], y[start : start + 50]) for start in range(0, 300, 50)]
-    settings = ({}, PLAIN, {"schedule": "invscaling"})
+    settings = ({}, {"window": 70}, PLAIN, {"schedule": "invscaling"})
     here, moved = ([GDLinearRegressor(random_state=seed, **params) for params in settings] for _ in range(2))
     for model in here + moved:
         for chunk in chunks[:3]:

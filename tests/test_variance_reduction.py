@@ -88,7 +88,7 @@ def test_an_update_moves_along_the_change_of_its_rows_and_the_mean_gradient(rng)
 def test_fit_converges_to_exact_least_squares(rng, batch_size, weighted, k):
     X, Y, weight = data(rng, k=k, weighted=weighted)
     coef, objective = exact(X, Y, weight)
-    model = GDLinearRegressor(batch_size=batch_size, max_iter=60, tol=None, random_state=0)
+    model = GDLinearRegressor(batch_size=batch_size, max_iter=60, tol=None, precondition=False, random_state=0)
     model.fit(X, Y, sample_weight=weight)
     np.testing.assert_allclose(model.coef_, coef, rtol=1e-9)
     np.testing.assert_allclose(model.loss_curve_[-1], objective, rtol=1e-12)
@@ -96,7 +96,9 @@ def test_fit_converges_to_exact_least_squares(rng, batch_size, weighted, k):
 
 def test_float32_converges_to_its_own_precision(rng):
     X, Y, _ = data(rng, n=3000)
-    model = GDLinearRegressor(max_iter=30, tol=None, random_state=0).fit(X.astype("f4"), Y.astype("f4"))
+    model = GDLinearRegressor(max_iter=30, tol=None, precondition=False, random_state=0).fit(
+        X.astype("f4"), Y.astype("f4")
+    )
     np.testing.assert_allclose(model.coef_, exact(X, Y, None)[0], rtol=1e-4)
 
 
@@ -104,20 +106,23 @@ def test_second_epoch_comes_a_hundred_times_nearer_than_the_noise_of_one_epoch_a
     rng = np.random.default_rng(seed)
     X, Y, _ = data(rng, n=20_000)
     _, objective = exact(X, Y, None)
-    curve = GDLinearRegressor(max_iter=3, tol=None, random_state=seed).fit(X, Y).loss_curve_
+    curve = GDLinearRegressor(max_iter=3, tol=None, precondition=False, random_state=seed).fit(X, Y).loss_curve_
     excess = np.array(curve) - objective
     assert (excess[1:] < 0.01 * excess[0]).all()
 
 
-@pytest.mark.parametrize("params", [{"average": False}, {"learning_rate": 0.01}, {"batch_size": None}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{"average": False}, {"learning_rate": 0.01}, {"batch_size": None}, {"precondition": True}], ids=str
+)
 def test_only_averaged_mini_batches_at_the_automatic_step_reduce_their_variance(rng, params, monkeypatch):
     calls = []
     reduce_variance = MiniBatchDescent._reduce_variance
     monkeypatch.setattr(MiniBatchDescent, "_reduce_variance", lambda self: calls.append(1) or reduce_variance(self))
     X, Y, _ = data(rng)
-    GDLinearRegressor(max_iter=3, tol=None, random_state=0, **params).fit(X, Y)
+    params = dict(max_iter=3, tol=None, random_state=0, precondition=False) | params
+    GDLinearRegressor(**params).fit(X, Y)
     assert not calls
-    GDLinearRegressor(max_iter=3, tol=None, random_state=0).fit(X, Y)
+    GDLinearRegressor(max_iter=3, tol=None, precondition=False, random_state=0).fit(X, Y)
     assert len(calls) == 1
 
 

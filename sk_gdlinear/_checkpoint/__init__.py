@@ -1,1 +1,1 @@
-"""Checkpoints of ``fit_batches``: files without code, with a checksum, and a lock between processes."""
+"""Checkpoints of ``fit_batches``: files that contain no code, with a checksum, and a lock between processes."""

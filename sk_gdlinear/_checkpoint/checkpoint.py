@@ -1,7 +1,7 @@
-"""The checkpoint of ``fit_batches``: a file of plain values that is always whole, and is one job's alone.
+"""The checkpoint of ``fit_batches``: a file of plain values, written atomically and bound to one job.
 
 The file is a line that names the format, a line with the SHA-256 of everything else, a line of JSON, and the bytes of
-arrays.
+the arrays.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from .file_lock import locked
 from .job import class_name, differences, parameters_of
 from .plain_values import pack, unpack
 
-# Raise it with any change of the file, but not with one of the fitted state, which has a format of its own.
+# To be raised with any change to the layout of the file. The fitted state has a format number of its own.
 FORMAT = 1
 
 MARK = b"sk_gdlinear checkpoint, format "
 FIRST_LINE = MARK + b"%d\n" % FORMAT
 DIGEST_LENGTH = 64  # hexadecimal digits
 
-# Between the name of the checkpoint and a random part in the names of its temporary files.
+# Temporary files are named after the checkpoint, this text and a random part.
 TEMPORARY = ".sk_gdlinear-"
 
 
 class Place(NamedTuple):
-    """What a checkpoint holds: ``position`` chunks of epoch ``epoch`` are learnt, and what was learnt from them."""
+    """The content of a checkpoint: the fitted attributes after ``position`` chunks of epoch ``epoch``."""
 
     epoch: int
     position: int
@@ -40,12 +40,12 @@ class Place(NamedTuple):
 
 
 class Checkpoint:
-    """The checkpoint of one job, which is an estimator with its parameters as they are when this object is made.
+    """The checkpoint of one job: an estimator, with the parameters that it has when this object is made.
 
     Parameters
     ----------
     path : path
-        The file; a relative path is taken from the current directory once and for all.
+        The file. A relative path is resolved now, so later changes of the current directory have no effect.
     model : estimator
         The estimator that is trained.
     """
@@ -59,12 +59,12 @@ class Checkpoint:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from the checkpoint for as long as the context lasts.
+        """Lock out other processes from the checkpoint for as long as the context lasts.
 
         Raises
         ------
         OSError
-            If files cannot be made beside the checkpoint, or if another process is at it (``BlockingIOError``).
+            If no files can be created beside the checkpoint, or if another process uses it (``BlockingIOError``).
         """
         self._check_directory()
         with locked(self._beside(".lock"), str(self)) as has_lock:
@@ -73,15 +73,15 @@ class Checkpoint:
             yield
 
     def save(self, model: Any, epoch: int, position: int) -> None:
-        """Write what a model has learnt, and its place in the data.
+        """Write the fitted attributes of a model, and the position in the data.
 
-        The file is replaced as a whole once the new one is on the disk: whenever the process ends, there is the one
-        before or the new one.
+        The new file replaces the old one in one step, once it is on the disk. So whenever the process is killed, the
+        old or the new checkpoint exists as a whole.
 
         Raises
         ------
         OSError
-            If the file cannot be written; the one before is still there.
+            If the file cannot be written; the old one still exists.
         TypeError
             If the model holds a value that is not plain.
         """
@@ -108,7 +108,7 @@ class Checkpoint:
             raise
 
     def load(self) -> Place | None:
-        """Return what ``save`` has written, or None if there is no file.
+        """Return the content that ``save`` has written, or None if there is no file.
 
         Raises
         ------
@@ -132,19 +132,19 @@ class Checkpoint:
         return checked
 
     def _read(self):
-        """Return the content behind the two first lines, or None if there is no file."""
+        """Return the file without its first two lines, or None if there is no file."""
         try:
             status = os.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if stat.S_ISLNK(status.st_mode):
-            raise ValueError("it is a symbolic link, which is not followed; the path it leads to may be given instead")
+            raise ValueError("it is a symbolic link, which is not followed; give the path of its target instead")
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is not a regular file")
         with open(self.path, "rb", opener=_without_links) as file:
             first = file.readline(len(FIRST_LINE))
             if not first.startswith(MARK):
-                raise ValueError("it does not begin as one does")
+                raise ValueError("it does not begin as a checkpoint does")
             if first != FIRST_LINE:
                 raise ValueError(f"it does not say that it has format {FORMAT}, the one that this release reads")
             digest, data = file.read(DIGEST_LENGTH + 1), file.read()
@@ -153,16 +153,16 @@ class Checkpoint:
         return data
 
     def _check_job(self, content):
-        """Raise if the content of a checkpoint is that of another estimator, or of other parameters."""
+        """Raise if a checkpoint belongs to another estimator, or to other parameters."""
         name, cure = os.fspath(self.path), "or name another file to start anew."
         if content["estimator"] != self.estimator:
             raise ValueError(
-                f"The checkpoint {name!r} is one of another estimator, {content['estimator']}, and this is "
+                f"The checkpoint {name!r} belongs to another estimator, {content['estimator']}, and this is "
                 f"{self.estimator}. Use that one, {cure}"
             )
         if changed := differences(content["parameters"], self.parameters):
             raise ValueError(
-                f"The checkpoint {name!r} is one of other parameters: {'; '.join(changed)}. Set them as they were, "
+                f"The checkpoint {name!r} belongs to other parameters: {'; '.join(changed)}. Set them as they were, "
                 f"{cure}"
             )
 
@@ -170,7 +170,7 @@ class Checkpoint:
         return self.path.with_name(self.path.name + ending)
 
     def _make_temporary(self):
-        """Make a file of a name that nobody can foresee, which no link can stand at; return its path and the file."""
+        """Create a file with an unpredictable name, at which nobody can put a link; return its path and the file."""
         fresh = self._beside(f"{TEMPORARY}{secrets.token_hex(8)}.tmp")
         return fresh, open(fresh, "xb", opener=_without_links)
 
@@ -187,7 +187,7 @@ class Checkpoint:
             ) from error
 
     def _remove_leftovers(self):
-        """Remove the temporary files of processes that were killed; the lock says that no other is at work."""
+        """Remove the temporary files of killed processes; to be called under the lock, so that none is in use."""
         for name in os.listdir(self.path.parent):
             if name.startswith(self.path.name + TEMPORARY) and name.endswith(".tmp"):
                 with suppress(OSError):
@@ -195,7 +195,7 @@ class Checkpoint:
 
 
 def fitted_attributes(model: Any) -> dict[str, Any]:
-    """Return what training has set, by scikit-learn's naming, and the state that carries on."""
+    """Return the fitted attributes of a model, by scikit-learn's naming, and the state for later calls."""
     return {name: value for name, value in vars(model).items() if is_fitted(name)}
 
 
@@ -205,7 +205,7 @@ def is_fitted(name: str) -> bool:
 
 
 def _checked(content):
-    """Return the place in the content of a file; raise if that is not what ``save`` writes."""
+    """Return the content of a file as a ``Place``; raise if ``save`` cannot have written it."""
     kinds = {"release": str, "estimator": str, "parameters": dict, "epoch": int, "position": int, "fitted": dict}
     if type(content) is not dict or {name: type(value) for name, value in content.items()} != kinds:
         raise ValueError("it holds other values")
@@ -214,7 +214,7 @@ def _checked(content):
     if not all(type(text) is str for text in texts) or not all(is_fitted(name) for name in fitted):
         raise ValueError("it holds other attributes")
     if "coef_" not in fitted or min(content["epoch"], content["position"]) < 0:
-        raise ValueError("it holds no fitted model, or no place in the data")
+        raise ValueError("it holds no fitted model, or no position in the data")
     check_state(fitted)
     return Place(content["epoch"], content["position"], fitted)
 
@@ -225,5 +225,5 @@ def _digest(data):
 
 
 def _without_links(path, flags):
-    """Open a file for ``open``; where the system can, fail at a symbolic link, and never wait for a pipe."""
+    """Open a file for ``open``; where the system supports it, fail at symbolic links and do not block on pipes."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)

@@ -1,4 +1,4 @@
-"""A lock between processes: a file that the operating system locks, and that says who holds it."""
+"""A lock between processes: a file that the operating system locks, and that contains the name of its holder."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-# What a lock file begins with: no other file is written to or removed.
+# The beginning of every lock file. Files that begin otherwise are never written to or removed.
 MARK = b"sk_gdlinear lock: "
 
-# A lock is asked for several times, since its holder may be about to end, or about to say who it is.
+# Locking is tried several times, since the holder may be about to end, or may not have written its name yet.
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.05
 
-# On Windows nobody else can read a locked byte: the one that is locked lies behind all that is written.
+# On Windows others cannot read a locked byte, so the byte that is locked lies beyond the text.
 LOCKED_BYTE = 1 << 20
 
-# The errors of a lock that is held, and of file systems that have no locks.
+# Error numbers for a lock that is held, and for file systems without locks.
 HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
-# Lock files open in this process; one that nobody refers to any more is closed, which drops its lock.
+# Lock files that are open in this process. The references are weak: a file without others is closed and unlocked.
 _held: WeakSet[IO[bytes]] = WeakSet()
 
 
@@ -42,8 +42,8 @@ _held: WeakSet[IO[bytes]] = WeakSet()
 def locked(path: Path, what: str) -> Iterator[bool]:
     """Hold the lock on a file for as long as the context lasts.
 
-    The operating system drops the lock when its holder ends, however it ends; a file left behind by a killed process
-    locks nobody out.  The file is removed at the end.
+    The operating system drops the lock when its holder ends, also if it is killed; the file that it leaves behind locks
+    nobody out.  Otherwise the file is removed at the end.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def locked(path: Path, what: str) -> Iterator[bool]:
     Raises
     ------
     BlockingIOError
-        If another process, or another call in this one, holds the lock; it says who.
+        If another process, or another call in this one, holds the lock; the message names the holder.
     OSError
-        If the lock file cannot be opened, or is something else.
+        If the lock file cannot be opened, or if something else is at its path.
     """
     file = None
     try:
@@ -74,7 +74,7 @@ def locked(path: Path, what: str) -> Iterator[bool]:
 
 
 def _acquire(path, what):
-    """Return the locked file, or None where there are no locks."""
+    """Return the locked file, or None on a file system without locks."""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(PAUSE_SECONDS)
@@ -104,7 +104,7 @@ def _acquire(path, what):
 
 
 def _open(path, what):
-    """Open the lock file, made if it is missing; raise if it is something else."""
+    """Open the lock file, or create it; raise if something else is at its path."""
     try:
         file = open(path, "r+b", buffering=0, opener=_opener)
     except OSError as error:
@@ -118,8 +118,8 @@ def _open(path, what):
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not MARK.startswith(file.read(len(MARK))):
         file.close()
         raise OSError(
-            f"{what} cannot be locked: {os.fspath(path)!r} is in the way, which is no lock file of sk_gdlinear. Move "
-            "it, or name another file."
+            f"{what} cannot be locked: {os.fspath(path)!r} exists and is no lock file of sk_gdlinear. Move it, or "
+            "name another file."
         )
     return file
 
@@ -129,7 +129,7 @@ def _opener(path, flags):
 
 
 def _try_to_lock(file: Any) -> bool:
-    """Lock an open file; return whether that was possible."""
+    """Lock an open file without waiting; return whether that succeeded."""
     try:
         if sys.platform == "win32":
             file.seek(LOCKED_BYTE)
@@ -146,7 +146,7 @@ def _try_to_lock(file: Any) -> bool:
 
 
 def _is_at(path, file):
-    """Whether the open file is still the one at ``path``, and has not been removed by its last holder."""
+    """Whether the open file is still the one at ``path``: its last holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.lstat(path))
     except FileNotFoundError:
@@ -163,19 +163,19 @@ def _release(path, file):
     if file not in _held:
         return
     try:
-        with suppress(OSError):  # on Windows, an open file: it is removed below
+        with suppress(OSError):  # Windows cannot remove an open file: it is removed below
             if _is_at(path, file):
                 path.unlink()
     finally:
         _held.discard(file)
         file.close()
     if sys.platform == "win32":
-        with suppress(OSError):  # the next holder has opened it
+        with suppress(OSError):  # fails if the next holder has opened it
             path.unlink()
 
 
 def _close_in_child():
-    """Let a forked process not hold the locks of its parent, which may end before it."""
+    """Close the lock files in a forked process, so that it does not hold the locks of its parent."""
     while _held:
         _held.pop().close()
 

@@ -1,4 +1,4 @@
-"""What a job is, in words: its estimator and parameters, to be told from those of another job."""
+"""Descriptions of an estimator and its parameters, by which the checkpoint of one job is told from another's."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-# Parameters that change nothing in what is learnt.
+# Parameters that have no effect on the fitted model.
 WITHOUT_EFFECT = ("verbose", "n_jobs")
 
-# Longer descriptions are cut, and told apart by a checksum of the whole.
+# Longer descriptions are shortened, with a checksum of the whole.
 MOST_CHARACTERS = 500
 
 
@@ -23,13 +23,13 @@ def class_name(model: Any) -> str:
 
 
 def parameters_of(model: Any) -> dict[str, str]:
-    """Return a description of each parameter of an estimator that has an effect on what it learns."""
+    """Return a description of each parameter of an estimator that has an effect on the fitted model."""
     parameters = model.get_params(deep=False)
     return {name: describe(value) for name, value in parameters.items() if name not in WITHOUT_EFFECT}
 
 
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Return one phrase per parameter that is not what it was."""
+    """Return one phrase for each parameter that has changed."""
     return [
         f"{name}={then.get(name, 'not known')}, now {now.get(name, 'not known')}"
         for name in sorted(then.keys() | now.keys())
@@ -38,10 +38,10 @@ def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
 
 
 def describe(value: Any) -> str:
-    """Return a text that is the same for the same value in another process, and another one for most other values.
+    """Return a text that is the same for equal values, also in other processes, and differs for most other values.
 
-    Numbers, text and arrays are told by their values, a user's object by its class and its attributes, a function by
-    its name.  A ``RandomState`` moves on when it is used, so all are alike.
+    Numbers, text and arrays are described by their values, a user's object by its class and its attributes, a function
+    by its name.  A ``RandomState`` changes when it is used, so all of them have the same description.
     """
     text = _describe(value, ())
     if len(text) > MOST_CHARACTERS:
@@ -51,7 +51,7 @@ def describe(value: Any) -> str:
 
 
 def _describe(value, around):
-    """Describe a value within those ``around`` it, which it may refer to."""
+    """Describe a value; ``around`` has the ids of the values that contain it, since it may refer back to them."""
     if isinstance(value, np.bool_ | np.integer | np.floating):
         value = value.item()
     if type(value) is int:
@@ -77,7 +77,7 @@ def _describe(value, around):
 
 
 def _describe_object(value, inner):
-    """Describe an array, what is made of a function, or an object of another class."""
+    """Describe an array, a method, a partial function, or an object of another class."""
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         return f"array({inner(array.tolist())}, {array.dtype}, shape {array.shape})"
@@ -96,6 +96,6 @@ def _describe_object(value, inner):
 
 
 def _name(thing):
-    """Return the full name of a class or a function, without the module where that is Python's own."""
+    """Return the full name of a class or a function, without the module if it is a built-in."""
     module = thing.__module__
     return thing.__qualname__ if module in ("builtins", None) else f"{module}.{thing.__qualname__}"

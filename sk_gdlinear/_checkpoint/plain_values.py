@@ -1,4 +1,4 @@
-"""Plain values as bytes, and back to the same types and bits.  What is read can be no code."""
+"""Plain values to bytes, and back to the same types and bits.  Reading runs no code from the file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-# Kinds of NumPy types whose values lie in the array itself: numbers, times and text of a fixed length.
+# Kinds of NumPy types whose values are stored in the array itself: numbers, times and text of a fixed length.
 ARRAY_KINDS = "biufcmMSU"
 SCALAR_KINDS = "biufcmM"
 
-# Bit generators whose whole state is checked by NumPy when it is set; that of the others holds unchecked positions.
+# Bit generators whose state NumPy checks when it is set. The states of others contain positions that are not checked.
 BIT_GENERATORS = {kind.__name__: kind for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.SFC64)}
 
 # Ints up to this size are written in decimal digits, larger ones in hexadecimal, for which Python sets no limit.
@@ -32,19 +32,19 @@ def pack(value: Any, name: str) -> bytes:
     Parameters
     ----------
     value : object
-        A value of the types in ``ALLOWED``, nested as deeply as wanted.
+        A value of the types in ``ALLOWED``, nested to any depth.
     name : str
-        How an error calls the value.
+        Name of the value in error messages.
 
     Returns
     -------
     data : bytes
-        What ``unpack`` takes.
+        Input for ``unpack``.
 
     Raises
     ------
     TypeError
-        If a value of another type is in it; the message says where.
+        If it contains a value of another type; the message says where.
     """
     packer = _Packer()
     tree = packer.encode(value, name)
@@ -58,7 +58,7 @@ def unpack(data: bytes) -> Any:
     Parameters
     ----------
     data : bytes
-        What ``pack`` returned.  Other bytes do no harm: no code is run, and no more memory is taken than they fill.
+        What ``pack`` returned.  Other bytes are safe too: no code is run, and memory stays in proportion to them.
 
     Returns
     -------
@@ -82,9 +82,9 @@ def _refuse(name):
 
 
 class _Packer:
-    """Turns values into what JSON can hold, and gathers the bytes of arrays.
+    """Converts values to what JSON can represent, and collects the bytes of arrays.
 
-    JSON has None, bool, int, float, str and list.  Everything else becomes an object of one key, the kind of value.
+    JSON has None, bool, int, float, str and list.  Any other value becomes an object with one key, its kind.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class _Packer:
         self.size = 0
 
     def encode(self, value: Any, name: str) -> Any:
-        """Return a value as JSON can hold it; ``name`` says where it is."""
+        """Return a value as JSON can represent it; ``name`` says where it is, for errors."""
         kind = type(value)
         if value is None or kind is bool or kind is str:
             return value
@@ -137,7 +137,7 @@ class _Packer:
         raise TypeError(f"{name} is a {what}, which is no plain value. Allowed are {ALLOWED}.")
 
     def _array(self, array):
-        """Keep the bytes of an array; return its type, its shape, its order, and where they begin."""
+        """Store the bytes of an array; return its type, its shape, its order, and their position."""
         order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         start = self.size
         self.pieces.append(array.tobytes(order))
@@ -146,7 +146,7 @@ class _Packer:
 
 
 class _Unpacker:
-    """Turns back what ``_Packer`` has made of values."""
+    """Converts the output of ``_Packer`` back to values."""
 
     def __init__(self, arrays: bytes) -> None:
         self.arrays = arrays
@@ -164,7 +164,7 @@ class _Unpacker:
         }
 
     def decode(self, node: Any) -> Any:
-        """Return the value that became ``node``."""
+        """Return the value that ``node`` represents."""
         if isinstance(node, list):
             return [self.decode(item) for item in node]
         if not isinstance(node, dict):

@@ -33,12 +33,7 @@ def check_learning_rate(learning_rate):
 
 
 def check_parameters(estimator):
-    """Explain old values and SGDRegressor's, before scikit-learn's messages that only list the allowed ones."""
-    if isinstance(estimator.precondition, bool | np.bool_):
-        raise ValueError(
-            f"precondition={estimator.precondition} scaled the features in earlier versions: that parameter is now "
-            f"standardize={estimator.precondition}. precondition is the matrix; the allowed value is 'auto'."
-        )
+    """Explain SGDRegressor's values, before scikit-learn's messages that only list the allowed ones."""
     check_learning_rate(estimator.learning_rate)
     for name in estimator._parameter_constraints:
         value = getattr(estimator, name)

@@ -56,11 +56,6 @@ class Rows(NamedTuple):
         for places in cut(in_order(self.n_rows) if rng is None else shuffled(self.n_rows, rng), size):
             yield places if self.kept is None else self.kept[places]
 
-    def dense(self, order):
-        """Return the rows ``order`` of sparse data as dense ``Rows``."""
-        weight = None if self.weight is None else self.weight[order]
-        return Rows(self.X[order].toarray(), self.Y[order], weight)
-
     def subsample(self, most, rng):
         """Return these rows, or if there are more than ``most``, about so many of them in runs drawn at random."""
         n_runs, left = divmod(self.n_rows, RUN_ROWS)

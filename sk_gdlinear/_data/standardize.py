@@ -77,10 +77,11 @@ class Standardization(NamedTuple):
     def to_user(self, W, b):
         """Coefficients (k, d) in the dtype of ``W`` and intercept (k,) in float64, in the units of the data."""
         scale = self.unit[:, None] * self.inv_scale.astype(np.float64, copy=False)
-        coef = np.multiply(W, scale, out=scale).astype(W.dtype, copy=False)
-        # From the rounded coefficients, so that the intercept corrects the shift by their rounding.
-        shift = self.shift.astype(np.float64, copy=False)
-        return coef, b * self.unit + self.target_shift - coef.astype(np.float64, copy=False) @ shift
+        with np.errstate(over="ignore", invalid="ignore"):  # ``fit`` raises where coefficients have no number
+            coef = np.multiply(W, scale, out=scale).astype(W.dtype, copy=False)
+            # From the rounded coefficients, so that the intercept corrects the shift by their rounding.
+            shift = self.shift.astype(np.float64, copy=False)
+            return coef, b * self.unit + self.target_shift - coef.astype(np.float64, copy=False) @ shift
 
     def from_user(self, coef, intercept):
         """Return the inverse of ``to_user``; a constant column's coefficient goes into the intercept."""

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from .rows import Rows
+from .threads import map_blocks, n_threads, parts
 
 # Rows handled at once by the reference implementation.
 BLOCK_ROWS = 256
@@ -130,18 +131,21 @@ class StreamStatistics:
         features = [Moments.empty(d) if standardize else None for _ in range(2)]
         return cls(features[0], Moments.empty(k), features[1], Moments.empty(k))
 
-    def add(self, backend, X, Y, sample_weight):
-        """Add rows and return them as ``Rows``, their weights over the mean weight of all rows seen."""
-        if self.n_young >= min(max(self.n_rows // 2, SHORTEST_GENERATION), LONGEST_GENERATION):
+    def add(self, backend, X, Y, sample_weight, window=None):
+        """Add rows and return them as ``Rows``, their weights over the mean weight of all rows seen.
+
+        ``window`` is the length of a generation; by default it is that of all rows before it.
+        """
+        if self.n_young >= (window or min(max(self.n_rows // 2, SHORTEST_GENERATION), LONGEST_GENERATION)):
             self.past_features, self.past_targets, self.n_young = self.features, self.targets, 0
             self.features = None if self.features is None else Moments.empty(X.shape[1])
             self.targets = Moments.empty(Y.shape[1])
         kept = None if sample_weight is None or sample_weight.all() else np.flatnonzero(sample_weight)
         rows, weight = Rows(X, Y, sample_weight, kept), _as_dtype(sample_weight, X)
-        for order in rows.blocks():
-            if self.features is not None:
-                self.features.add(backend, X, order, weight)
-            self.targets.add(backend, Y, order, weight)
+        if n_threads() == 1:
+            _add_blocks(backend, rows, rows.blocks(), weight, self.features, self.targets)
+        else:
+            self._add_in_threads(backend, rows, weight)
         self.n_young += rows.n_rows
         self.n_rows += rows.n_rows
         self.weight_sum += rows.n_rows if sample_weight is None else float(sample_weight.sum())
@@ -150,6 +154,19 @@ class StreamStatistics:
             return rows
         s = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         return rows._replace(weight=_as_dtype(s / mean_weight, X))
+
+    def _add_in_threads(self, backend, rows, weight):
+        """Add the moments of the parts of the rows that each thread computes."""
+
+        def of_part(part):
+            features = None if self.features is None else Moments.empty(rows.X.shape[1])
+            order, size = rows.order[part], rows.block_rows
+            blocks = (order[start : start + size] for start in range(0, len(order), size))
+            return _add_blocks(backend, rows, blocks, weight, features, Moments.empty(rows.Y.shape[1]))
+
+        for features, targets in map_blocks(of_part, parts(rows.n_rows)):
+            self.features = None if features is None else self.features.merged(features)
+            self.targets = self.targets.merged(targets)
 
     @property
     def recent_features(self):
@@ -166,6 +183,15 @@ class StreamStatistics:
         if self.features is not None and fit_intercept:
             return self.recent_targets.mean - coef @ self.recent_features.mean
         return np.zeros(len(coef))
+
+
+def _add_blocks(backend, rows, blocks, weight, features, targets):
+    """Add blocks of rows to moments, in place, and return these; those of the features may be None."""
+    for order in blocks:
+        if features is not None:
+            features.add(backend, rows.X, order, weight)
+        targets.add(backend, rows.Y, order, weight)
+    return features, targets
 
 
 def _as_dtype(sample_weight, X):

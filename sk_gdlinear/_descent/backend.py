@@ -4,9 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
 from scipy.sparse import issparse
 
 from .._data.standardize import max_row_norm
@@ -17,9 +16,6 @@ from .._objective.penalties import BoxedElasticNet
 from . import epoch as reference
 
 NAMES = ("auto", "reference")
-
-# Rows of sparse data that are made dense at once: a preconditioner changes all coefficients in every update.
-BLOCK_ROWS = 256
 
 
 class Backend(NamedTuple):
@@ -38,29 +34,6 @@ REFERENCE = Backend(
 )
 
 
-def _preconditioned_sparse_epoch(problem, plan, iterate, reduction):
-    """Make an epoch over sparse rows; with a preconditioner, for few columns only, over blocks made dense."""
-    if plan.preconditioner is None:
-        return sparse.epoch(problem, plan, iterate, reduction)
-    total, n_batches = 0.0, max(1, BLOCK_ROWS // plan.batch_size)
-    for i in range(0, len(plan.steps), n_batches):
-        order, batches = plan.order[i * plan.batch_size : (i + n_batches) * plan.batch_size], slice(i, i + n_batches)
-        table = reduction.table[order] if reduction.is_on else None
-        total += dense.epoch(
-            problem._replace(rows=problem.rows.dense(order), cache={}),
-            plan._replace(
-                order=np.arange(len(order), dtype=np.intp),
-                steps=plan.steps[batches],
-                averaging_weights=plan.averaging_weights[batches],
-            ),
-            iterate,
-            reduction._replace(table=table),
-        )
-        if reduction.is_on:
-            reduction.table[order] = table
-    return total
-
-
 def _moments(X, order, weight, moments):
     """Add dense or sparse rows to the moments."""
     return (sparse if issparse(X) else dense).moments(X, order, weight, moments)
@@ -69,16 +42,14 @@ def _moments(X, order, weight, moments):
 DENSE = SPARSE = REFERENCE
 if dense is not None:
     DENSE = Backend(dense.epoch, dense.gradient, dense.derivatives, dense.errors, _moments, dense.max_row_norm)
-    SPARSE = Backend(
-        _preconditioned_sparse_epoch, sparse.gradient, sparse.derivatives, sparse.errors, _moments, sparse.max_row_norm
-    )
+    SPARSE = Backend(sparse.epoch, sparse.gradient, sparse.derivatives, sparse.errors, _moments, sparse.max_row_norm)
 
 _DEFAULT = os.environ.get("SK_GDLINEAR_BACKEND", "auto")
 _chosen: ContextVar[str] = ContextVar("sk_gdlinear_backend", default=_DEFAULT)
 
 
 @contextmanager
-def backend(name: str) -> Iterator[None]:
+def backend(name: Literal["auto", "reference"]) -> Iterator[None]:
     """Choose the implementation for all fits of this thread within a ``with`` block.
 
     The environment variable ``SK_GDLINEAR_BACKEND`` chooses it for a whole process.

@@ -1,198 +1,175 @@
-r"""Second moments of the rows: the Newton decrement, and spectral preconditioning.
-
-With :math:`H = Z^\top Z / n = V \Lambda V^\top` the gain still to come along eigenvector ``i`` is :math:`(\nabla
-v_i)^2 / (2 \lambda_i)`, and an epoch of small steps :math:`\eta` leaves :math:`e^{-2 \eta u \lambda_i}` of it after
-``u`` updates: little is gained where columns are nearly collinear and :math:`\lambda_i` is small.  Descent along
-
-.. math:: \nabla W P, \qquad P = (H + \rho I)^{-1},
-
-moves as fast in all directions with :math:`\lambda_i \gg \rho`, but the largest norm of a row may grow,
-:math:`\beta_P = \max_i z_i^\top P z_i`, and the automatic step is smaller for it.  So before each epoch the ``rho`` is
-chosen that leaves least after it, or :math:`P = I` where no other leaves less in the same time.  The optimum is the
-same.  Whether a preconditioner helps is decided on a sample of the rows; then H and :math:`\beta_P` are computed from
-all rows, whose norms may exceed those of the sample.  Where the derivative of the loss has bounds, :math:`\Lambda` is
-multiplied by the share of rows within them.
-
-Source: J. Yang, Y.-L. Chow, C. Ré and M. W. Mahoney, "Weighted SGD for l_p Regression with Randomized
-Preconditioning", Journal of Machine Learning Research 18, 2018, which preconditions by a sketch of the rows.
-"""
+"""The curvature of a fit: when it is bought, epochs with it, and what it says is left to gain."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from .._data.standardize import StandardizedRows, weighted_rows
-from .step_size import EIGENVALUE_MARGIN, EIGENVALUE_ROWS, GRAM_COLUMNS, LipschitzConstants
+from .._data.second_moments import second_moments
+from .newton import Proposal, ProximalNewton
+from .quadratic import QuadraticModel
+from .rent_or_buy import Costs
+from .row_sums import Point
+from .smoothing import measure, narrowed
 
-# If the mean square of a column exceeds that in a sample by more than this factor, the sample misses the column.
+# Rows of a sample, at least, and per column, by which a fit that has not bought the curvature is inspected.
+SAMPLE_ROWS = 2048
+SAMPLE_ROWS_PER_COLUMN = 2
+
+# If the mean square of a column exceeds that in the sample by more than this factor, the sample says nothing of it.
 MAX_SAMPLE_RATIO = 4.0
 
-# Second moment along an eigenvector, relative to the largest, that counts as rounding.
-FLAT = 1e-10
+# For losses with a changing curvature the model's gain is multiplied by this before it counts as what is left.
+SAFETY = 4.0
 
-# Damping to choose from, relative to the largest curvature: from little help to as much as the dtype's digits allow.
-DAMPING = np.logspace(-1, -6, 11)
-LEAST_DAMPING = {"f": 0.99e-4, "d": 0.99e-6}
+# How many times the rent so far counts where a sample says that much more is to come (M. Purohit, Z. Svitkina and R.
+# Kumar, "Improving Online Algorithms via ML Predictions", NeurIPS 2018).
+EARLY = 3.0
 
-# Fixed cost of an epoch, in products of two numbers; and the cost of H from all rows, per number of X, and per number
-# and column: products of matrices are faster.
-EPOCH_PRODUCTS = 1 << 17
-SECOND_MOMENTS_ONCE = 8.0
-SECOND_MOMENTS_PRODUCTS = 0.13
+# Tolerance of the model's minimum, relative to that of the fit, and the latter where ``tol`` is None or 0.
+MODEL_TOL = 1e-3
+FALLBACK_TOL = 1e-10
 
-# The part of the tolerance that a preconditioner from all rows may leave before it is not worth its epoch.
-DECISIVE_SHARE = 0.25
+# The reason for buying it where an epoch more would not tell.
+UNKNOWN = "since a sample could not tell what was left to gain"
 
 
-class Preconditioner(NamedTuple):
-    """The matrix by which gradients are multiplied, and the constants of the automatic step with it."""
+class NewtonState(NamedTuple):
+    """The point that the newest step reached, and the minimum of the model there."""
 
-    matrix: np.ndarray  # (d, d), symmetric, of X's dtype
-    constants: LipschitzConstants
-
-
-class Spectrum(NamedTuple):
-    """Eigenvectors of the second moments, and the largest row norm under each preconditioner that may be chosen."""
-
-    vectors: np.ndarray  # (d, d), one per column
-    curvatures: np.ndarray  # (d,), mean square of the rows along each
-    inverses: np.ndarray  # (d, p), eigenvalues of the preconditioners
-    norms: np.ndarray  # (p,), beta
-    exact: bool  # whether all rows were used
-
-    @classmethod
-    def of_sample(cls, rows, standardization, fit_intercept, column_squares):
-        """Return the spectrum of a sample of the rows; None for ``GRAM_COLUMNS`` columns or more."""
-        if rows.X.shape[1] >= GRAM_COLUMNS:
-            return None
-        order = rows.sample(EIGENVALUE_ROWS)
-        Z = dense_rows(rows, order, standardization)
-        H, exact = enlarged(Z.T @ Z / len(Z), column_squares), len(order) == rows.n_rows
-        return cls.of(H, standardization.shift.dtype, [(Z, fit_intercept * _weights(rows, order))], exact)
-
-    @classmethod
-    def of_all_rows(cls, rows, standardization, fit_intercept):
-        """Return the spectrum of all rows, whose norms may exceed those of a sample."""
-
-        def blocks():
-            for order in rows.blocks(size=EIGENVALUE_ROWS):
-                yield dense_rows(rows, order, standardization), fit_intercept * _weights(rows, order)
-
-        H = sum(Z.T @ Z for Z, _ in blocks()) / rows.n_rows
-        return cls.of(H, standardization.shift.dtype, blocks(), exact=True)
-
-    @classmethod
-    def of(cls, H, dtype, blocks=(), exact=False):
-        """Return the spectrum of second moments, and row norms over blocks ``Z, squared entries for the intercept``."""
-        curvatures, vectors = np.linalg.eigh(H)
-        curvatures = np.maximum(curvatures, 0.0)
-        damping = DAMPING[DAMPING >= LEAST_DAMPING[dtype.char]] * curvatures[-1]
-        inverses = 1.0 / np.maximum(np.add.outer(curvatures, damping), np.finfo(float).tiny)
-        norms = np.zeros(len(damping))
-        for Z, ones in blocks:
-            length = (Z @ vectors) ** 2 @ inverses + ones[:, None]
-            np.maximum(norms, length.max(axis=0), out=norms)
-        return cls(vectors, curvatures, inverses, norms, exact)
-
-    def newton_decrement(self, grad_W, grad_b):
-        """Return by how much the objective can still fall, the intercept included.
-
-        It is half the squared Newton decrement of S. Boyd and L. Vandenberghe, "Convex Optimization", 2004, section
-        9.5.1.
-        """
-        return float(self.gains(grad_W).sum() + 0.5 * np.square(grad_b, dtype=np.float64).sum())
-
-    def times_longer(self, n_rows, batch_size):
-        """Return the time of an epoch with a preconditioner, its computation included, relative to one without."""
-        d = len(self.curvatures)
-        usual = EPOCH_PRODUCTS + 2.0 * n_rows * d  # in products of two numbers, two for each of X
-        extra = n_rows / batch_size * d * d
-        if not self.exact:
-            extra += n_rows * d * (SECOND_MOMENTS_ONCE + SECOND_MOMENTS_PRODUCTS * d)
-        return 1.0 + extra / usual
-
-    def gains(self, grad_W):
-        """Return by how much the objective can still fall along each direction; ``grad_W`` is (k, d)."""
-        with np.errstate(over="ignore"):  # the caller checks for infinite gains
-            slopes = ((grad_W.astype(np.float64) @ self.vectors) ** 2).sum(axis=0)
-        curved = self.curvatures > FLAT * self.curvatures[-1]
-        return 0.5 * np.divide(slopes, self.curvatures, out=np.zeros_like(slopes), where=curved)
-
-    def best(self, gains, negligible, progress, without, dtype):
-        """Return the preconditioner with the least gain left after an epoch, or None if no preconditioner leaves less.
-
-        ``progress(constants)`` is the sum of an epoch's step sizes for rows with such constants, and ``without`` is the
-        sum of those of all epochs without a preconditioner that take the same time.
-        """
-        # The largest eigenvalue that H of all rows may have through the inverse of that of a sample: the edge of the
-        # law of Marchenko and Pastur for normal rows.
-        edge = 1.0 if self.exact else (1.0 - np.sqrt(len(self.curvatures) / EIGENVALUE_ROWS)) ** -2
-        through, eigenvalue = self.curvatures[:, None] * self.inverses, EIGENVALUE_MARGIN * edge
-        constants = [LipschitzConstants(norm, eigenvalue) for norm in self.norms.tolist()]
-        sums = np.array([progress(of_p) for of_p in constants])
-        left, left_without = gains @ np.exp(-2.0 * sums * through), gains @ np.exp(-2.0 * without * self.curvatures)
-        best = int(left.argmin())
-        if not left[best] + negligible < left_without:  # None also if one of them is not a number
-            return None
-        matrix = (self.vectors * self.inverses[:, best]) @ self.vectors.T
-        return Preconditioner(matrix.astype(dtype), constants[best])
+    point: Point | None = None
+    proposal: Proposal | None = None
+    n_steps: int = 0
+    stalled: int = 0  # steps in a row that did not lower the objective
 
 
 @dataclass
-class SpectralPreconditioning:
-    """Chooses a preconditioner before each epoch, from the spectrum of a sample and then of all rows."""
+class Curvature:
+    """The curvature of all rows, once it is bought; before that, the inspection of a sample."""
 
-    column_squares: np.ndarray  # (d,), mean squares of the standardized columns
-    tol: float | None = None  # relative to the objective of predicting the mean
-    spectrum: Spectrum | None = None
+    newton: ProximalNewton
+    costs: Costs
+    column_squares: np.ndarray | None  # (d,), mean squares of the standardized columns
+    at_once: bool  # whether to buy before the next epoch
+    tol: float | None
+    reason: str = "as asked"  # why it was bought
+    sampled: tuple | None = None  # see ``_sample``; None before it is called
 
-    def sample(self, rows, standardization, fit_intercept):
-        """Compute the spectrum of a sample of the rows."""
-        self.spectrum = Spectrum.of_sample(rows, standardization, fit_intercept, self.column_squares)
+    @property
+    def is_bought(self):
+        """Whether the second moments of all rows are known."""
+        return self.newton.is_bought
 
-    def choose(self, problem, mean_grad_W, progress, batch_size, curved_share, tolerated):
-        """Return the preconditioner with the least gain left after the next epoch, or None if none leaves enough less.
+    def begins(self, n_epochs):
+        """Whether an epoch after so many is one with the curvature, which is then bought."""
+        if not (self.is_bought or self.at_once) and n_epochs > 0 and self.costs.has_paid(n_epochs):
+            self.buy_next("when the epochs had cost as much")
+        return self.is_bought or self.at_once
 
-        The spectrum of all rows is computed only if an epoch without it leaves more than ``tolerated``.
-        ``progress(constants)`` is the sum of the step sizes of an epoch, or of the usual one for None.
+    def buy_next(self, reason):
+        """Have it bought before the next epoch."""
+        self.at_once, self.reason = True, reason
+
+    def buy(self, objective):
+        """Buy it, if that has not been done."""
+        if not self.is_bought:
+            self.newton.buy(objective)
+
+    def is_cheap(self, n_epochs):
+        """Whether so many epochs have cost the part of the curvature's price at which it is bought early."""
+        return self.costs.has_paid(EARLY * n_epochs)
+
+    def state_at(self, objective, W, b, point=None):
+        """Return the ``NewtonState`` at parameters, whose ``Point`` in float64 may be known."""
+        start = self.newton.start(W)
+        if point is None or start is not W or W.dtype != np.float64:
+            point = self.newton.point(objective, start, b)
+        return self.state_of(objective, point)
+
+    def epoch(self, objective, state, on_block=None):
+        """Return the ``NewtonState`` after a step."""
+        point = self.newton.move(objective, state.point, state.proposal, on_block)
+        stalled = state.stalled + 1 if self.newton.stalled else 0
+        if point is state.point and objective.loss.is_quadratic:
+            return state._replace(n_steps=state.n_steps + 1, stalled=stalled)
+        return NewtonState(point, self._proposal(objective, point), state.n_steps + 1, stalled)
+
+    def state_of(self, objective, point):
+        """Return the ``NewtonState`` at a point that is known."""
+        return NewtonState(point, self._proposal(objective, point))
+
+    def narrower(self, objective, state, scale):
+        """Return the objective with its kink smoothed less, where Newton steps have converged, and the state there.
+
+        It is None where they have not, and where the smoothing costs little; ``scale`` is that of the objective.
         """
-        rows = problem.rows
+        tol, (W, b) = self.tol or FALLBACK_TOL, state.point[:2]
+        if self.remaining_gain(objective, state) > tol * scale:
+            return None
+        smoothing = measure(self.newton.sums, objective, W, b)
+        narrower = narrowed(objective) if smoothing.excess > tol * smoothing.exact_loss else None
+        return None if narrower is None else (narrower, self.state_at(narrower, W, b))
 
-        def best():
-            gains = self.spectrum.gains(mean_grad_W) / curved_share
-            negligible = DECISIVE_SHARE * tolerated if self.spectrum.exact else tolerated
-            without = progress(None) * self.spectrum.times_longer(rows.n_rows, batch_size)
-            return self.spectrum.best(gains, negligible, progress, without, rows.X.dtype)
+    def remaining_gain(self, objective, state):
+        """Return by how much the objective can still fall at the point of a step, over all rows.
 
-        chosen = best()
-        if chosen is not None and not self.spectrum.exact:
-            self.spectrum = Spectrum.of_all_rows(rows, problem.standardization, problem.fit_intercept)
-            chosen = best()
-        return chosen
+        It is 0 where rounding allows no further step, and infinite where the minimum of the model was not found.
+        """
+        if state.stalled and state.proposal.gain <= FALLBACK_TOL * objective.null_value:
+            return 0.0
+        if not state.proposal.exact:
+            return np.inf
+        # The model of other losses is damped, so that it falls by less.
+        return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
 
+    def estimate(self, problem, n_epochs, point, curved_share):
+        """Return the gain left at a point by a sample of rows; infinite if its second moments are not worth it yet."""
+        n_sampled, d = self._sample_rows(problem.rows)
+        if self.sampled is None and not self.costs.allows_sample(n_epochs, n_sampled, d):
+            return np.inf
+        return self._inspect(problem, point, curved_share)
 
-def dense_rows(rows, order, standardization):
-    """Return the standardized rows ``order`` times the roots of their weights, as a float64 array."""
-    Z = weighted_rows(rows, order, standardization, fit_intercept=False)
-    return Z.toarray() if isinstance(Z, StandardizedRows) else Z
+    def confirms(self, problem, point, curved_share, limit):
+        """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain.
 
+        If a sample cannot tell, the curvature of all rows is bought for the next epoch.
+        """
+        gain = np.inf if point is None else self._inspect(problem, point, curved_share)
+        if gain == np.inf:
+            self.buy_next(UNKNOWN)
+        return gain <= limit
 
-def _weights(rows, order):
-    """Return the weights of the rows ``order``, over their mean."""
-    return np.ones(len(order)) if rows.weight is None else rows.weight[order].astype(np.float64)
+    def _inspect(self, problem, point, curved_share):
+        """Return the gain that is left at a point by a sample of the rows; infinite if they cannot tell."""
+        if self.sampled is None:
+            self.sampled = self._sample(problem)
+        factor, H, model = self.sampled
+        if H is None:
+            return np.inf
+        if curved_share != 1.0:
+            model = QuadraticModel(curved_share * H)
+        minimum = model.minimise(point.W.astype(np.float64), point.grad_W, problem.penalty)
+        gain = factor * minimum.gain + 0.5 * float(np.square(point.grad_b).sum()) / curved_share
+        return gain if minimum.exact else np.inf
 
+    def _sample_rows(self, rows):
+        d = rows.X.shape[1]
+        return max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COLUMN * d), d
 
-def enlarged(H, column_squares):
-    """Return second moments ``H`` of a sample, each column enlarged to its mean square over all rows if that is more.
+    def _sample(self, problem):
+        """Return the second moments of a sample, with a factor for gains and a model; or three times None."""
+        rows, (n_sampled, d) = problem.rows, self._sample_rows(problem.rows)
+        if n_sampled >= rows.n_rows:
+            return None, None, None
+        H = second_moments(rows, problem.standardization, order=rows.sample(n_sampled)).about(centre=False)
+        sampled = np.diag(H)
+        if (self.column_squares > MAX_SAMPLE_RATIO * sampled).any():
+            return None, None, None
+        enlarge = np.sqrt(np.divide(self.column_squares, sampled, out=np.ones(d), where=sampled > 0.0))
+        H *= np.multiply.outer(enlarge, enlarge)
+        # The inverse of the second moments of m rows of d directions is m / (m - d) times too large, on average.
+        return 1.0 - d / n_sampled, H, QuadraticModel(H)
 
-    Rows and columns of ``H`` are multiplied by a factor: adding the difference to the diagonal would hide the flat
-    directions of nearly collinear columns.  It is added only for columns of which the sample misses nearly all non-zero
-    entries, such as rare categories.
-    """
-    sampled = np.diag(H).copy()
-    ratio = np.divide(column_squares, sampled, out=np.ones_like(sampled), where=sampled > 0.0)
-    enlarge = np.sqrt(np.where(ratio <= MAX_SAMPLE_RATIO, np.maximum(ratio, 1.0), 1.0))
-    H = H * np.multiply.outer(enlarge, enlarge)
-    np.fill_diagonal(H, np.maximum(sampled, column_squares))
-    return H
+    def _proposal(self, objective, point):
+        tol = self.tol or FALLBACK_TOL
+        return self.newton.proposal(objective, point, MODEL_TOL * tol * objective.null_value)

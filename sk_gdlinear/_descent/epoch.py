@@ -31,7 +31,6 @@ class Plan(NamedTuple):
     steps: np.ndarray  # (n_batches,), step size of each update
     averaging_weights: np.ndarray  # (n_batches,), weight of its result in the average
     largest_objective: float  # a batch with a larger one gets at most the step of the line search
-    preconditioner: np.ndarray | None = None  # (d, d), symmetric, multiplies the gradient by W; not with a penalty
 
 
 def epoch(problem, plan, iterate, reduction):
@@ -68,10 +67,9 @@ def epoch(problem, plan, iterate, reduction):
         grad_W, grad_b = coef_gradient(G, Z), intercept_gradient(G) * problem.fit_intercept
         if reduction.is_on:
             grad_W, grad_b = _add_mean_gradient(reduction, grad_W, grad_b, len(order))
-        direction = grad_W if plan.preconditioner is None else grad_W @ plan.preconditioner
         if not objective <= plan.largest_objective:
-            step = min(step, line_search_step(Z, grad_W, grad_b, direction, s))
-        point = W - step * direction
+            step = min(step, line_search_step(Z, grad_W, grad_b, s))
+        point = W - step * grad_W
         W[...] = problem.penalty.proximal(point, step)
         b -= step * grad_b
         if iterate.mean_W is not None:

@@ -6,19 +6,26 @@ from typing import NamedTuple
 import numpy as np
 
 from .._data.rows import Rows
-from .._objective.evaluate import mean_loss, weighted_median
+from .._data.threads import map_blocks
+from .._objective.evaluate import mean_loss, typical_loss, weighted_median
 from .._objective.losses import largest_loss
-from .._objective.objective import Objective
+from .._objective.objective import LEAST_SMOOTHING, Objective
 from .averaging import Iterate, averaging_weight
 from .backend import Backend
-from .curvature import GRAM_COLUMNS, Preconditioner, SpectralPreconditioning
+from .curvature import FALLBACK_TOL, Curvature, NewtonState
 from .epoch import Plan
+from .parallel import epoch_in_threads, threads_for
+from .row_sums import Point
+from .smoothing import slightly_narrowed
 from .step_size import STALENESS_FACTOR, StepSize
 from .variance_reduction import VarianceReduction
 
 # With the automatic step, a batch whose objective exceeds this many times that of predicting the mean gets at most the
 # step of the line search.
 LARGEST_OBJECTIVE = 16.0
+
+# The curvature is bought early if a sample says that so many times the tolerance is left to gain.
+MUCH_LEFT = 10.0
 
 # Relative rise of the objective in an epoch from which the step is halved.
 OVERSHOT = 1e-4
@@ -35,15 +42,23 @@ COMPARED_ROWS = 1024
 # Growth of the largest slope from which objectives before and after a narrower smoothing are not compared.
 STEEPER = 1.2
 
-# Tolerance for choosing the preconditioner when tol is None.
-FALLBACK_TOL = 1e-6
-
 
 class Evaluation(NamedTuple):
     """The training objective of the parameters to report."""
 
     standardized: float  # in standardized units
     objective: float  # in the user's units
+
+
+class Passed(NamedTuple):
+    """What the pass that evaluated the reported parameters has computed besides."""
+
+    reduction: VarianceReduction | None = None  # the gradient table there
+    point: Point | None = None
+
+    def is_at(self, W, b):
+        """Whether the point is known, and at these parameters."""
+        return self.point is not None and np.array_equal(self.point.W, W) and np.array_equal(self.point.b, b)
 
 
 @dataclass
@@ -55,7 +70,7 @@ class DescentState:
     n_epochs: int = 0
     step_factor: float = 1.0
     reduction: VarianceReduction = VarianceReduction()
-    preconditioner: Preconditioner | None = None
+    newton: NewtonState | None = None  # None before an epoch with the curvature
 
 
 @dataclass
@@ -69,10 +84,11 @@ class MiniBatchDescent:
     step_size: StepSize
     state: DescentState
     reduces_variance: bool = False
-    preconditioning: SpectralPreconditioning | None = None
+    curvature: Curvature | None = None  # None if it is never used
     is_stream: bool = False  # whether the rows are a chunk of a stream
     cache: dict = field(default_factory=dict)
-    filled: VarianceReduction | None = None  # table that the evaluation after the first epoch has filled
+    passed: Passed = Passed()
+    notes: list = field(default_factory=list)  # what was done besides, in words
 
     # The protocol ``_fit.loop.Method``
 
@@ -155,11 +171,15 @@ class MiniBatchDescent:
         objective : float
             Mean objective of the parameters during the epoch, in standardized units; infinite if it diverged.
         """
+        if self._begins_newton():
+            return self._newton_epoch(on_block)
         self._prepare_epoch()
         state, total = self.state, 0.0
         problem = self._problem()
+        if (n := threads_for(self.rows.n_rows, self.rows.X.shape[1])) > 1:
+            return self._end_epoch(self._epoch_in_threads(n, rng, on_block), problem)
         for order in self.rows.blocks(rng, self.block_rows):
-            plan = self._plan(order)
+            plan = self._plan(order, state.iterate)
             with np.errstate(over="ignore", invalid="ignore"):  # checked below
                 total += self.backend.epoch(problem, plan, state.iterate, state.reduction)
             state.iterate.count(plan.steps, plan.averaging_weights, not problem.penalty.is_zero)
@@ -167,53 +187,100 @@ class MiniBatchDescent:
                 on_block()
             if not (np.isfinite(total) and np.isfinite(state.iterate.W).all()):
                 return np.inf
+        return self._end_epoch(total, problem)
+
+    def _epoch_in_threads(self, n, rng, on_block):
+        """Make an epoch in ``n`` threads; return the sum of the losses during it."""
+        blocks, state = self.rows.blocks(rng, self.block_rows), self.state
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = epoch_in_threads(
+                n, self.backend, self._problem(), blocks, self._plan, state.iterate, state.reduction
+            )
+        for _ in range(self.n_blocks if on_block is not None else 0):
+            on_block()
+        return total
+
+    def _end_epoch(self, total, problem):
+        """Update the mean gradient and the intercept after an epoch; return the mean objective during it."""
+        state = self.state
+        if not (np.isfinite(total) and np.isfinite(state.iterate.W).all()):
+            return np.inf
         state.reduction.commit(self.rows.n_rows)
         self.state.n_epochs += 1
+        self._balance()
         return total / self.rows.n_rows + float(problem.penalty.value(state.iterate.W).sum())
 
+    def _begins_newton(self):
+        """Whether the next epoch is a Newton step: rent or buy; a sample may say that much rent is still to come."""
+        curvature, n_epochs = self.curvature, self.state.n_epochs
+        if curvature is None or curvature.begins(n_epochs):
+            return curvature is not None
+        if self.passed.point is None or not curvature.is_cheap(n_epochs):
+            return False
+        gain = curvature.estimate(self._problem(), n_epochs, self.passed.point, self._curved_share())
+        if not MUCH_LEFT * (curvature.tol or FALLBACK_TOL) * self.objective_scale() < gain < np.inf:
+            return False
+        curvature.buy_next("since a sample said that much was left to gain")
+        return True
+
+    def _newton_epoch(self, on_block):
+        """Make one step with the curvature of all rows; return the objective before it."""
+        state, objective = self.state, self.objective
+        self.curvature.buy(objective)
+        newton = state.newton
+        if newton is None:
+            W, b = self.reported()
+            newton = self.curvature.state_at(objective, W, b, self.passed.point if self.passed.is_at(W, b) else None)
+            state.reduction, self.passed = VarianceReduction(), Passed()
+            self.notes.append(f"curvature bought after update {state.iterate.t}, {self.curvature.reason}")
+        before = float(newton.point.value(objective.penalty).sum())
+        state.newton = self.curvature.epoch(objective, newton, on_block)
+        it = state.iterate
+        it.W[...], it.b[...] = state.newton.point[:2]
+        if it.mean_W is not None:
+            it.restart_average()
+        it.t += 1
+        state.n_epochs += 1
+        return before
+
+    def _balance(self):
+        """Set the intercept to report to the best one for the coefficients: then the errors of all rows add up to 0."""
+        objective, mean_row = self.objective, self.objective.baseline.mean_row
+        if self.is_stream or self.user_step is not None or mean_row is None:
+            return
+        if self.fit_intercept and objective.loss.is_quadratic:
+            self.state.iterate.average[1][...] = objective.baseline.intercept - self.reported()[0] @ mean_row
+
     def _prepare_epoch(self):
-        """Turn on variance reduction in the second epoch, choose the preconditioner, restart the average."""
+        """Turn on variance reduction in the second epoch, restart the average."""
         it = self.state.iterate
-        if self.reduces_variance and self.state.n_epochs == 1:
+        if self.reduces_variance and self.state.n_epochs > 0 and not self.state.reduction.is_on:
             self._reduce_variance()
-        spectrum = None if self.preconditioning is None else self.preconditioning.spectrum
-        # Directions that are flat in a sample may not be flat in all rows: one more epoch shows what is still to gain.
-        if self.state.reduction.is_on and spectrum is not None and (spectrum.exact or self.state.n_epochs > 1):
-            self.state.preconditioner = self._choose_preconditioner()
         if it.mean_W is not None and (self.state.reduction.is_on or (self.user_step is None and it.average_lags)):
             it.restart_average()
 
-    def _plan(self, order):
-        """Return the updates over the rows ``order``."""
-        it, objective = self.state.iterate, self.objective
-        steps = self._steps(len(order))
+    def _plan(self, order, it):
+        """Return the updates over the rows ``order`` from an iterate."""
+        objective, steps = self.objective, self._steps(len(order), it.t)
         return Plan(
             order=order,
             batch_size=self.batch_size,
             steps=steps,
             averaging_weights=averaging_weight(it.n_averaged + np.arange(1.0, len(steps) + 1.0)),
             largest_objective=LARGEST_OBJECTIVE * objective.null_value if self.user_step is None else np.inf,
-            preconditioner=None if self.state.preconditioner is None else self.state.preconditioner.matrix,
         )
 
-    def _steps(self, n_rows):
-        """Return the step size of each of the next updates over ``n_rows`` rows."""
+    def _steps(self, n_rows, t):
+        """Return the step size of each of the updates over ``n_rows`` rows after update ``t``."""
         n_batches, last = divmod(n_rows, self.batch_size)
         base = np.full(n_batches + (last > 0), self.state.step_factor * self._base_step(self.batch_size))
         if last:
             base[-1] = self.state.step_factor * self._base_step(last)
-        t = np.arange(self.n_updates + 1, self.n_updates + len(base) + 1)
-        return self.step_size.at(t, base)
+        return self.step_size.at(np.arange(t + 1, t + len(base) + 1), base)
 
     def _base_step(self, n_rows):
         """Return the step before the schedule, for batches of ``n_rows`` rows."""
-        preconditioner = self.state.preconditioner
-        return self.step_size.base(
-            n_rows, self._staleness(), None if preconditioner is None else preconditioner.constants
-        )
-
-    def _staleness(self):
-        return STALENESS_FACTOR if self.state.reduction.is_on else 1.0
+        return self.step_size.base(n_rows, STALENESS_FACTOR if self.state.reduction.is_on else 1.0)
 
     @property
     def block_rows(self):
@@ -223,42 +290,34 @@ class MiniBatchDescent:
     def _problem(self):
         return self.objective.problem(self.rows, self.fit_intercept, self.cache)
 
-    # Variance reduction and preconditioning
+    # Variance reduction, and what is left to gain
 
     def _reduce_variance(self):
         """Fill the gradient table at the reported parameters, and continue from them."""
         it = self.state.iterate
         if not it.average_lags:
             it.W[...], it.b[...] = self.reported()
-        if it.average_lags or self.filled is None:
-            self.filled, _ = self._fill_table(it.W, it.b)
-        self.state.reduction, self.filled = self.filled, None
-        if self.preconditioning is not None:
-            self.preconditioning.sample(self.rows, self.standardization, self.fit_intercept)
+        if it.average_lags or self.passed.reduction is None:
+            self.passed = self._fill_table(it.W, it.b)
+        self.state.reduction, self.passed = self.passed.reduction, Passed()
+        self.notes.append(f"variance reduced after update {it.t}")
 
     def _fill_table(self, W, b):
-        """Return variance reduction with its table filled at ``W, b``, and the sums of the losses there."""
-        problem, table = self._problem(), np.zeros(self.rows.Y.shape, self.rows.X.dtype)
-        sums = [np.zeros(a.shape) for a in (W, b, b)]
-        for order in self.rows.blocks():
-            for total, part in zip(sums, self.backend.derivatives(problem, order, W, b, table), strict=True):
-                total += part
-        return VarianceReduction.at(self.rows, table, *sums[:2]), sums[2]
+        """Return the gradient table at ``W, b``, and the ``Point``."""
+        table = np.zeros(self.rows.Y.shape, self.rows.X.dtype)
+        point = self._point(W, b, lambda problem, order: self.backend.derivatives(problem, order, W, b, table))
+        return Passed(VarianceReduction.at(self.rows, table, point.grad_W, point.grad_b), point)
 
-    def _choose_preconditioner(self):
-        """Return the preconditioner for the next epoch, or None."""
-        n_rows, objective = self.rows.n_rows, self.objective
-        share = self._curved_share()
-
-        def progress(constants):
-            """Return the sum of the step sizes of an epoch, to be multiplied by the curvature."""
-            step = self.state.step_factor * self.step_size.base(self.batch_size, self._staleness(), constants)
-            return share * step * n_rows / self.batch_size
-
-        tol = self.preconditioning.tol
-        tolerated = (FALLBACK_TOL if tol is None else tol) * objective.null_value
-        mean_grad_W = self.state.reduction.mean_grad_W
-        return self.preconditioning.choose(self._problem(), mean_grad_W, progress, self.batch_size, share, tolerated)
+    def _point(self, W, b, gradient=None):
+        """Return the ``Point`` at parameters, by ``gradient(problem, order)`` of each block of rows."""
+        gradient = gradient or (lambda problem, order: self.backend.gradient(problem, order, W, b))
+        problem, sums = self._problem(), [np.zeros(a.shape) for a in (W, b, b)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for parts in map_blocks(lambda order: gradient(problem, order), self.rows.blocks()):
+                for total, part in zip(sums, parts, strict=True):
+                    total += part
+        grad_W, grad_b, losses = (a / self.rows.total_weight for a in sums)
+        return Point(W.copy(), b.copy(), losses, grad_W, grad_b)
 
     def _curved_share(self):
         """Return the mean second derivative of the loss over a sample, at least that of one row."""
@@ -270,21 +329,26 @@ class MiniBatchDescent:
         return max(float(share), 1.0 / self.rows.n_rows)
 
     def remaining_gain(self):
-        """Return by how much the objective can still fall, and whether that is exact; None if it cannot be computed.
+        """Return by how much the objective can still fall, and whether that is exact; None if it cannot be told.
 
-        It is the Newton decrement, for quadratic objectives on fewer than ``GRAM_COLUMNS`` columns.
+        It is exact, over all rows, after an epoch with their curvature.  Before that it is an estimate from a sample,
+        for squared errors.
         """
-        if self.preconditioning is None or self.preconditioning.spectrum is None:
+        if self.state.newton is not None:
+            return self.curvature.remaining_gain(self.objective, self.state.newton), True
+        point = self.passed.point
+        if self.curvature is None or point is None or not self.objective.loss.is_quadratic:
             return None
-        if self.rows.X.shape[1] >= GRAM_COLUMNS or not self.objective.loss.is_quadratic:
+        if self.reduces_variance and not self.state.reduction.is_on:  # an epoch more costs little and gains much
             return None
-        spectrum, reduction = self.preconditioning.spectrum, self.state.reduction
-        return spectrum.newton_decrement(reduction.mean_grad_W, reduction.mean_grad_b), spectrum.exact
+        gain = self.curvature.estimate(self._problem(), self.state.n_epochs, point, self._curved_share())
+        return None if gain == np.inf else (gain, False)
 
-    @property
-    def is_preconditioned(self):
-        """Whether the newest epoch was preconditioned: then its noise may exceed the gain that is left."""
-        return self.state.preconditioner is not None
+    def confirms(self, limit):
+        """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain."""
+        if self.curvature is None:
+            return True
+        return self.curvature.confirms(self._problem(), self.passed.point, self._curved_share(), limit)
 
     # The objective
 
@@ -298,14 +362,19 @@ class MiniBatchDescent:
     def evaluate(self):
         """Return the training objective of the reported parameters, over all rows.
 
-        After the first epoch the same pass fills the gradient table, if variance is to be reduced.
+        After the first epoch the same pass fills the gradient table, if variance is to be reduced; after later ones it
+        computes the gradient of all rows, from which follows what is left to gain.
         """
         W, b = self.reported()
-        if not (self.reduces_variance and self.state.n_epochs == 1) or self.state.reduction.is_on:
+        if self.state.newton is not None:
+            return self._evaluation(self.state.newton.point.losses, W)
+        if self.reduces_variance and self.state.n_epochs == 1 and not self.state.reduction.is_on:
+            self.passed = self._fill_table(W, b)
+        elif self.curvature is not None and self.state.n_epochs > 0:
+            self.passed = Passed(point=self._point(W, b))
+        else:
             return self._evaluate_at(W, b)
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.filled, losses = self._fill_table(W, b)
-            return self._evaluation(losses / self.rows.total_weight, W)
+        return self._evaluation(self.passed.point.losses, W)
 
     def evaluate_mean(self):
         """Return the training objective of predicting the mean of the targets; infinite where bounds forbid it."""
@@ -318,7 +387,7 @@ class MiniBatchDescent:
     def predict_mean(self):
         """Set the parameters to those that predict the mean of the targets."""
         it = self.state.iterate
-        it.W[...], it.b[...] = 0.0, self.objective.baseline.intercept
+        it.W[...], it.b[...], self.state.newton = 0.0, self.objective.baseline.intercept, None
         if it.mean_W is not None:
             it.restart_average()
 
@@ -341,12 +410,12 @@ class MiniBatchDescent:
         inv_unit = self.standardization.target_inv_scale
         if objective.loss.is_quadratic:
             return objective.null_value
+        if self.state.newton is not None and objective.width is not None:
+            least = largest_loss(objective.loss, LEAST_SMOOTHING * objective.baseline.spread * inv_unit)
+            return float(np.maximum(self.state.newton.point.losses, least).sum())
         if objective.width is not None:
             return float(largest_loss(objective.loss, ERRORS_SMOOTHED * objective.width * inv_unit).sum())
-        targets, weight = self.standardization.targets(self.rows.Y[self._sample()]), self._sample_weight()
-        deviation = weighted_median(np.abs(targets - weighted_median(targets, weight)), weight)
-        spread = objective.baseline.spread * inv_unit
-        return float(largest_loss(objective.loss, np.where(deviation > 0.0, deviation, spread)).sum())
+        return typical_loss(objective, self.rows.Y[self._sample()], self._sample_weight())
 
     # After an epoch
 
@@ -368,6 +437,11 @@ class MiniBatchDescent:
         "rescaled", "overshot" or None
             "rescaled" if the objective was replaced, "overshot" if the step was halved.
         """
+        if self.state.newton is not None:
+            if not self.is_smoothed:
+                return None
+            is_first = self.state.newton.n_steps == 1  # from here on gains are relative to the loss itself
+            return "rescaled" if self._narrow_after_convergence() or is_first else None
         if self._narrow_smoothing():
             return "rescaled"
         if self.state.reduction.is_on and after - before > OVERSHOT * abs(before):
@@ -380,6 +454,10 @@ class MiniBatchDescent:
         before, self.state.step_factor = self.state.step_factor, self.step_size.reduce(self.state.step_factor)
         return self.state.step_factor < before
 
+    def error_size(self):
+        """Return the median absolute error of a sample of rows, (k,), in units of y."""
+        return weighted_median(np.abs(self._sample_errors()), self._sample_weight()) * self.standardization.unit
+
     def _narrow_smoothing(self):
         """Smooth a kink of the loss over a fixed part of the errors; return whether the loss changed by much."""
         objective, share = self.objective, 1.0
@@ -387,13 +465,18 @@ class MiniBatchDescent:
             return False
         if self.is_stream:
             share = min(1.0, self.rows.n_rows / min(self.n_updates * self.batch_size, COMPARED_ROWS))
-        size = weighted_median(np.abs(self._sample_errors()), self._sample_weight()) * self.standardization.unit
-        narrower = objective.with_width(objective.narrower_width(size, share))
-        if (narrower.lipschitz < STEEPER * objective.lipschitz).all():
-            self.state.objective = replace(objective, width=narrower.width)
-            return False
-        self.state.objective, self.filled = narrower, None
-        return True
+        self.state.objective, is_other = slightly_narrowed(objective, self.error_size(), share, STEEPER)
+        if is_other:
+            self.passed = Passed()
+        return is_other
+
+    def _narrow_after_convergence(self):
+        """Narrow the smoothing if it costs too much where Newton steps have converged; return whether it was."""
+        state = self.state
+        narrower = self.curvature.narrower(state.objective, state.newton, self.objective_scale())
+        if narrower is not None:
+            state.objective, state.newton = narrower
+        return narrower is not None
 
     def _sample(self):
         return self.rows.sample(SAMPLE_ROWS)

@@ -22,6 +22,7 @@ import numpy as np
 
 from .._data.order import BLOCK_ROWS, evenly_spaced
 from .._data.standardize import StandardizedRows, weighted_rows
+from .._data.threads import map_blocks
 
 # Rows from which the largest eigenvalue is estimated, fewer where they are long, and the margin for the sampling error.
 EIGENVALUE_ROWS = 2048
@@ -197,15 +198,14 @@ def automatic_step(n_rows, row_norm, eigenvalue):
     return n_rows / (row_norm + (n_rows - 1) * eigenvalue)
 
 
-def line_search_step(Z, grad_W, grad_b, direction_W, weight):
-    r"""Return the step along ``direction_W, grad_b`` that minimises this batch's squared error.
+def line_search_step(Z, grad_W, grad_b, weight):
+    r"""Return the step against the gradient that minimises this batch's squared error.
 
-    It is :math:`\langle \nabla, p \rangle / (\tfrac1m \sum_i s_i \|p_W z_i + p_b\|^2)` for the direction ``p``, and 0
-    where that is not a number.  While variance is reduced the gradient includes the mean gradient of all rows, and the
-    step is the same expression.
+    It is :math:`\|\nabla\|^2 / (\tfrac1m \sum_i s_i \|\nabla W z_i + \nabla b\|^2)`, and 0 where that is not a number.
+    While variance is reduced the gradient includes the mean gradient of all rows, and the step is the same expression.
     """
-    slope = float((grad_W.astype(np.float64) * direction_W).sum() + (grad_b.astype(np.float64) ** 2).sum())
-    moved = (Z @ direction_W.T + grad_b).astype(np.float64) ** 2
+    slope = float((grad_W.astype(np.float64) ** 2).sum() + (grad_b.astype(np.float64) ** 2).sum())
+    moved = (Z @ grad_W.T + grad_b).astype(np.float64) ** 2
     if weight is not None:
         moved *= weight[:, None]
     curvature = float(moved.sum()) / len(Z)
@@ -218,7 +218,9 @@ def lipschitz_constants(backend, rows, standardization, fit_intercept, shuffle):
     ``lambda_1`` is that of a sample of all rows.  If rows are visited in their own order, long blocks may hold similar
     rows: then it is the largest of any block.
     """
-    row_norm = max(backend.max_row_norm(rows, order, standardization, fit_intercept) for order in rows.blocks())
+    row_norm = max(
+        map_blocks(lambda order: backend.max_row_norm(rows, order, standardization, fit_intercept), rows.blocks())
+    )
     if not np.isfinite(row_norm):
         raise ValueError(
             "X holds values whose squares have no number in its dtype. Use standardize=True, pass float64, choose "

@@ -33,11 +33,10 @@ class VarianceReduction(NamedTuple):
     update_b: np.ndarray | None = None
 
     @classmethod
-    def at(cls, rows, table, grad_W, grad_b):
-        """Return the record for a table filled at some parameters, from the summed gradients of all rows there."""
-        dtype = rows.X.dtype
-        means = ((grad / rows.n_rows).astype(dtype) for grad in (grad_W, grad_b))
-        return cls(table, *means, np.zeros(grad_W.shape, dtype), np.zeros(grad_b.shape, dtype))
+    def at(cls, rows, table, mean_grad_W, mean_grad_b):
+        """Return the record for a table filled at some parameters, with the mean gradient of all rows there."""
+        means = [grad.astype(rows.X.dtype) for grad in (mean_grad_W, mean_grad_b)]
+        return cls(table, *means, *(np.zeros_like(grad) for grad in means))
 
     @property
     def is_on(self):

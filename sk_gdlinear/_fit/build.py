@@ -7,10 +7,12 @@ import numpy as np
 from .._data.standardize import Standardization
 from .._descent.averaging import Iterate
 from .._descent.backend import can_compile, choose_backend
-from .._descent.curvature import SpectralPreconditioning
+from .._descent.choose_newton import choose_newton
+from .._descent.curvature import Curvature
 from .._descent.method import DescentState, MiniBatchDescent
-from .._descent.step_size import StepSize, lipschitz_constants
-from .._objective.losses import SquaredError
+from .._descent.step_size import Constant, StepSize, lipschitz_constants
+from .._objective.evaluate import weighted_quantile
+from .._objective.losses import Quantile, SquaredError
 from .._objective.objective import Baseline, Objective
 from .._objective.penalties import is_compiled, strengths_and_bounds
 
@@ -33,15 +35,23 @@ class Hyperparameters:
     step: float | None  # None is the automatic one
     schedule: object  # a Schedule
     standardize: bool
+    precondition: bool | str  # "auto" if its price decides
     average: bool
     fit_intercept: bool
     shuffle: bool
     tol: float | None
+    window: int | None = None  # rows of a stream to remember; None is all
 
     @property
     def loss_lipschitz(self):
         """The largest slope of the derivative of the loss; 1 with a kink."""
         return float(self.loss.lipschitz) if np.isfinite(self.loss.lipschitz) else 1.0
+
+    @property
+    def allows_curvature(self):
+        """Whether Newton steps may be made: over standardized columns, with the automatic step."""
+        own_steps = self.step is not None or self.schedule != Constant()
+        return self.standardize and not own_steps and self.precondition is not False
 
     @property
     def is_quadratic(self):
@@ -54,10 +64,13 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class StreamState:
-    """The state from which ``partial_fit`` continues: iterate, standardization, and the width of the smoothing."""
+    """The state from which ``partial_fit`` continues: iterate, standardization, and the width of the smoothing.
 
-    iterate: Iterate
-    standardization: Standardization
+    In the first call only the width is known.
+    """
+
+    iterate: Iterate | None
+    standardization: Standardization | None
     width: np.ndarray | None
 
 
@@ -75,12 +88,15 @@ def make_objective(statistics, hyper, standardization, width=None):
     targets, inv_unit = statistics.recent_targets, standardization.target_inv_scale.astype(np.float64)
     intercept = (targets.mean - standardization.target_shift) * inv_unit * hyper.fit_intercept
     rms = targets.spread(hyper.fit_intercept)[0], targets.spread(centre=False)[0]
-    baseline = Baseline(intercept.astype(standardization.shift.dtype), *rms)
+    mean_row = None
+    if statistics.features is not None:
+        mean_row = (statistics.recent_features.mean - standardization.shift) * standardization.inv_scale
+    baseline = Baseline(intercept.astype(standardization.shift.dtype), *rms, mean_row)
     return Objective.of(hyper.loss, hyper.penalty, standardization, baseline, width)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # objectives and steps that are not finite are checked later
-def make_method(rows, statistics, hyper, start, max_iter):
+def make_method(rows, statistics, hyper, start, max_iter, is_warm=False):
     """Return the descent over all ``rows`` of ``fit``.
 
     Parameters
@@ -93,17 +109,22 @@ def make_method(rows, statistics, hyper, start, max_iter):
         From the ``Standardization`` to the ``Iterate`` to start from.
     max_iter : int
         Epochs at most.
+    is_warm : bool, default=False
+        Whether to start from given coefficients: then variance is reduced from the first epoch on.
     """
     (n, d), k, dtype = rows.X.shape, rows.Y.shape[1], rows.X.dtype
     standardization = standardize(statistics, hyper, d, k, dtype)
     objective = make_objective(statistics, hyper, standardization)
     batch_size = min(hyper.batch_size or n, rows.n_rows)
     full_batch = batch_size >= rows.n_rows
+    common = _common(rows, hyper, objective, batch_size, full_batch)
     return MiniBatchDescent(
-        **_common(rows, hyper, objective, batch_size, full_batch),
-        state=DescentState(adapt(start(standardization), hyper, hyper.average and not full_batch), objective),
+        **common,
+        state=DescentState(
+            adapt(start(standardization), hyper, hyper.average and not full_batch), objective, n_epochs=int(is_warm)
+        ),
         reduces_variance=hyper.average and hyper.step is None and hyper.batch_size is not None and max_iter > 1,
-        preconditioning=_preconditioning(statistics, hyper, objective),
+        curvature=_curvature(common["backend"], rows, statistics, hyper, objective),
     )
 
 
@@ -140,12 +161,14 @@ def _common(rows, hyper, objective, batch_size, full_batch):
     }
 
 
-def _preconditioning(statistics, hyper, objective):
-    """Return the object that chooses preconditioners, or None with a penalty or without standardization."""
-    if statistics.features is None or not objective.penalty.is_zero:
+def _curvature(backend, rows, statistics, hyper, objective):
+    """Return the curvature to buy; None without standardization, with steps of the user's or where it is not wanted."""
+    if statistics.features is None or not hyper.allows_curvature:
         return None
     rms = statistics.recent_features.spread(hyper.fit_intercept)[0]
-    return SpectralPreconditioning((rms * objective.standardization.inv_scale.astype(np.float64)) ** 2, hyper.tol)
+    squares = (rms * objective.standardization.inv_scale.astype(np.float64)) ** 2
+    newton, costs = choose_newton(backend, rows, objective, hyper.fit_intercept, squares)
+    return None if newton is None else Curvature(newton, costs, squares, hyper.precondition is True, hyper.tol)
 
 
 def adapt(iterate, hyper, average):
@@ -157,6 +180,32 @@ def adapt(iterate, hyper, average):
     if not average:
         return Iterate.at(*iterate.average, average=False, t=iterate.t)
     return Iterate.at(iterate.W, iterate.b, average=True, t=iterate.t) if iterate.mean_W is None else iterate
+
+
+def first_intercept(rows, statistics, hyper, coef):
+    """Return the intercept from which a stream starts.
+
+    It predicts the mean of the targets for squared errors, their quantile with "quantile", and their median for other
+    losses, which no outlier of the first chunk moves.
+    """
+    share = hyper.loss.quantile if type(hyper.loss) is Quantile else 0.5
+    if type(hyper.loss) is SquaredError or statistics.features is None or not hyper.fit_intercept:
+        return statistics.mean_intercept(coef, hyper.fit_intercept)
+    order = rows.order
+    return weighted_quantile(rows.Y[order].astype(np.float64), rows.weights(order), share)
+
+
+def first_width(rows, hyper, intercept):
+    """Return the half-width over which a stream first smooths a kink; None without one, or where the targets are equal.
+
+    It is the median error of predicting ``intercept``, which no outlier of the first chunk widens.
+    """
+    if np.isfinite(hyper.loss.lipschitz):
+        return None
+    order = rows.order
+    errors = np.abs(rows.Y[order].astype(np.float64) - intercept)
+    width = weighted_quantile(errors, rows.weights(order), 0.5)
+    return width if (width > 0.0).all() else None
 
 
 def from_coef(coef, intercept, average, t=0):

@@ -12,6 +12,9 @@ from .stopping import ExtrapolatedGain, Stopping
 DIVERGED = 1e3
 RISEN = 1.1
 
+# Relative size of an objective that may be rounding where the targets are constant.
+ROUNDING = 1e-12
+
 # With the automatic step, a start whose objective exceeds this many times that of predicting zero is replaced by one
 # that predicts the mean.
 FAR_START = 1e12
@@ -34,7 +37,7 @@ class Method(Protocol):
     geometric: bool = False  # whether successive gains shrink by a constant factor, as without sampling noise
     reduces_variance: bool = False
     is_smoothed: bool = False  # whether a kink of the loss is smoothed, over a width that is narrowed
-    is_preconditioned: bool = False
+    notes: tuple | list = ()  # what was done besides, in words: that variance was reduced from an epoch on, and such
 
     @property
     def monotone(self):
@@ -50,6 +53,10 @@ class Method(Protocol):
     def remaining_gain(self):
         """Return by how much the objective can still fall, and whether that is exact; None if it cannot be computed."""
         return None
+
+    def confirms(self, limit):
+        """Return whether no more than ``limit`` is left to gain, as far as can be told, before training stops."""
+        return True
 
     def snapshot(self):
         """Return a copy of the state, for ``restore``."""
@@ -106,6 +113,9 @@ class Result:
     n_updates: int
     best_epoch: int | None = None  # by the validation loss, from 1; None without a validation set
     stop_reason: str | None = None
+    predicts_mean: bool = False  # whether the mean of the targets replaced what was learnt, which was worse
+    r2: float = np.nan  # training R² of squared errors
+    left: float = np.nan  # gain still to come, relative to the scale of ``tol``; NaN if it is not known
 
 
 def fit_loop(method, max_iter, tol, patience, rng, validation=None, monitors=()):
@@ -173,8 +183,13 @@ def fit_loop(method, max_iter, tol, patience, rng, validation=None, monitors=())
 
 
 def fit_once(method, rng, start, call, monitors=()):
-    """Make the one epoch of ``partial_fit``, which is call number ``call``; return the ``Result``."""
+    """Make the one epoch of ``partial_fit``, which is call number ``call``; return the ``Result``.
+
+    A descent that began long ago has left the mean of the targets behind it, so its objective is compared with that of
+    predicting their mean.
+    """
     run = _Run(method, None, monitors)
+    run.usual = max(method.objective.null_value, ROUNDING * method.zero_objective)
     losses = run.epoch(rng, start, call)
     method.adjust(losses.standardized, losses.standardized)
     run.reason_to_stop(False, None)
@@ -195,6 +210,8 @@ class _Run:
     def __init__(self, method, validation, monitors):
         self.method, self.validation, self.monitors = method, validation, monitors
         self.history, self.best = [], Best(np.inf, 0, None)
+        self.predicts_mean, self.left = False, np.nan
+        self.usual = method.zero_objective  # that of a descent which has not diverged
 
     def scale(self):
         """Return the scale of ``tol``: that of the objective, or the validation loss of the training mean."""
@@ -238,9 +255,9 @@ class _Run:
     def _check_divergence(self, objective, start, epoch):
         """Raise if a given step has made the descent diverge from an objective of ``start``."""
         method = self.method
-        usual = max(start, method.zero_objective)
+        usual = max(start, self.usual)
         # A start with so large an objective may be the result of a divergence: from there the objective has to fall.
-        most = DIVERGED * usual if start <= DIVERGED * method.zero_objective else RISEN * start
+        most = DIVERGED * usual if start <= DIVERGED * self.usual else RISEN * start
         if method.user_step is None or (np.isfinite(objective) and objective <= most):
             return
         ratio = f"{objective / usual:.3g} times that" if usual > 0 and np.isfinite(objective) else "far above that"
@@ -263,11 +280,13 @@ class _Run:
         if adjusted == "overshot":
             stopping.restart()
             return False, losses
-        decrement = None if self.validation is not None else self.method.remaining_gain()
-        finished = stopping.update(
-            len(self.history), judged, losses.selection, self.method.n_updates, decrement,
-            self.method.is_preconditioned,
-        )  # fmt: skip
+        if self.validation is None and self.method.is_smoothed:
+            stopping.scale = self.scale()  # that by which the method decides whether to narrow the smoothing
+        remaining = None if self.validation is not None else self.method.remaining_gain()
+        self.left = np.nan if remaining is None else remaining[0] / max(stopping.scale, np.finfo(np.float64).tiny)
+        finished = stopping.update(len(self.history), judged, losses.selection, self.method.n_updates, remaining)
+        if finished and self.validation is None and not (remaining and remaining[1]):
+            finished = self.method.confirms(stopping.limit)
         if finished and self.method.reduce_step():
             stopping.restart()
             return False, losses
@@ -295,12 +314,19 @@ class _Run:
             mean = method.evaluate_mean().standardized
             if not self.history[kept].standardized <= mean * (1.0 + 1e-9):
                 method.predict_mean()
-                self.history[kept] = self.losses()
+                self.history[kept], self.predicts_mean = self.losses(), True
 
     def result(self, reason):
         """Return the result so far."""
-        method = self.method
+        method, (W, b) = self.method, self.method.reported()
         return Result(
-            tuple(self.history), method.standardization, *method.reported(), method.current_step, method.batch_size,
-            method.n_updates, self.best.epoch or None, reason,
+            tuple(self.history), method.standardization, W, b, method.current_step, method.batch_size,
+            method.n_updates, self.best.epoch or None, reason, self.predicts_mean, self._r2(W), self.left,
         )  # fmt: skip
+
+    def _r2(self, W):
+        """Return the training R² of the newest epoch, NaN for other losses than the squared error."""
+        objective = self.method.objective
+        if not objective.loss.is_quadratic or not self.history or not objective.null_value > 0.0:
+            return np.nan
+        return 1.0 - (self.history[-1].standardized - float(objective.penalty.value(W).sum())) / objective.null_value

@@ -21,8 +21,8 @@ class Monitor:
         """Handle the end of an epoch, with the ``Result`` so far; return whether training should stop."""
         return False
 
-    def end(self):
-        """Handle the end of the fit, when the fitted attributes are set."""
+    def end(self, stop_reason, notes):
+        """Handle the end of the call, when the fitted attributes are set; ``notes`` are those of the method."""
 
 
 class VerboseMonitor(Monitor):
@@ -32,16 +32,29 @@ class VerboseMonitor(Monitor):
         self.number = number
         self.began = time.perf_counter()
         if number == 1:
-            print(f"{title:>6} {'objective':>14} {'validation':>14} {'step':>12} {'seconds':>9}")
+            print(f"{title:>6} {'objective':>14} {'R2':>9} {'left':>9} {'validation':>14} {'step':>12} {'seconds':>9}")
 
     def end_epoch(self, result):
-        """Print the losses of the epoch, the step, and the seconds since the start of the call."""
+        """Print the losses of the epoch, what is left to gain, the step, and the seconds since the call began."""
         losses = result.history[-1]
-        validation = "-" if np.isnan(losses.validation) else f"{losses.validation:.6g}"
+        r2, left = _number(result.r2, "9.6f"), _number(result.left, "9.1e")
         seconds = time.perf_counter() - self.began
-        print(f"{self.number:>6} {losses.objective:>14.6g} {validation:>14} {result.step:>12.4g} {seconds:>9.3f}")
+        print(
+            f"{self.number:>6} {losses.objective:>14.6g} {r2} {left} {_number(losses.validation, '14.6g')} "
+            f"{result.step:>12.4g} {seconds:>9.3f}"
+        )
         self.number += 1
         return False
+
+    def end(self, stop_reason, notes):
+        """Print why ``fit`` stopped, and what it did besides."""
+        if stop_reason is not None:
+            print("; ".join((f"stopped: {stop_reason}", *notes)))
+
+
+def _number(value, form):
+    """Return a number in a format, or a dash of its width for NaN."""
+    return "-".rjust(int(form.split(".")[0])) if np.isnan(value) else format(value, form)
 
 
 class CallbackMonitor(Monitor):
@@ -91,6 +104,6 @@ class CallbackMonitor(Monitor):
             return False
         return self.epoch.call_on_fit_task_end(**self.task, reconstruction_attributes=lambda: self.attributes(result))
 
-    def end(self):
+    def end(self, stop_reason, notes):
         """Close the task of the whole fit."""
         self.fit.call_on_fit_task_end(**self.task, reconstruction_attributes={})

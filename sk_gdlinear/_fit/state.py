@@ -8,22 +8,35 @@ from .._data.standardize import Standardization
 from .._data.statistics import Moments, StreamStatistics
 from .._descent.averaging import Iterate
 from .build import StreamState
+from .stream import Memory
 
 # Raise it with any change of the fitted state after which `partial_fit` could not continue from an old model, and keep
 # a model of the new format: `python tests/test_persistence.py`.
-FORMAT = 1
+FORMAT = 2
 
 MARK = "_saved_as"
 
 
-def pack(method, statistics, generator, reported):
+def pack(method, statistics, generator, reported, n_calls, memory=None):
     """Return the state for the next ``partial_fit``, as dictionaries and arrays: pickles then name no private class.
 
-    ``reported`` are the coefficients and the intercept set as attributes, to detect whether the user changed them.
+    Parameters
+    ----------
+    method : Method
+    statistics : StreamStatistics
+    generator : Generator
+    reported : tuple of ndarray
+        The coefficients and the intercept set as attributes, to detect whether the user changed them.
+    n_calls : int
+        Epochs or calls so far, those included whose losses are no longer in the curves.
+    memory : Memory, default=None
+        The second moments of the rows, None where they are not kept.
     """
     objective = method.objective
     return {
         "reported": reported,
+        "n_calls": n_calls,
+        "memory": None if memory is None else memory.packed(),
         "width": objective.width,
         "iterate": _fields(method.state.iterate),
         "standardization": objective.standardization._asdict(),
@@ -34,8 +47,18 @@ def pack(method, statistics, generator, reported):
     }
 
 
+def pack_memory(memory, generator, coef, intercept, n_calls):
+    """Return the state of a stream that consists of its memory."""
+    return {"reported": (coef, intercept), "n_calls": n_calls, "memory": memory.packed(), "generator": generator}
+
+
 def unpack(state, standardize):
-    """Return the ``StreamState`` and a copy of the statistics of a state made by ``pack``."""
+    """Return the ``StreamState`` and a copy of the statistics of a state made by ``pack``.
+
+    A state that consists of a memory has no ``StreamState``: None.
+    """
+    if "iterate" not in state:
+        return None, Memory.unpacked(state["memory"]).statistics(len(state["reported"][1]), standardize)
     iterate = Iterate(**state["iterate"])
     before = StreamState(iterate, Standardization(**state["standardization"]), state["width"])
     known = {
@@ -60,6 +83,11 @@ def check_state(state):
     if packed is None:
         return
     try:
+        if packed["memory"] is not None:
+            _check_memory(packed["memory"], packed["reported"])
+        _check_counters(packed["n_calls"])
+        if "iterate" not in packed:
+            return
         iterate, standardization, statistics = (packed[name] for name in ("iterate", "standardization", "statistics"))
         (k, d), dtype = iterate["W"].shape, iterate["W"].dtype
         if dtype not in (np.float32, np.float64) or not isinstance(packed["generator"], np.random.Generator):
@@ -71,17 +99,46 @@ def check_state(state):
             if statistics[name] is not None:
                 names = "mean", "square_deviation", "low", "high"
                 _check_arrays(statistics[name], dict.fromkeys(names, (size,)), np.float64, required=True, finite=False)
-        coef, intercept = packed["reported"]
-        _check_arrays({"coef": coef, "intercept": intercept}, {"coef": (k, d), "intercept": (k,)}, None, required=True)
+        _check_reported(packed["reported"], k, d)
         _check_arrays(packed, {"width": (k,)}, np.float64)
-        numbers = [iterate[name] for name in ("t", "n_averaged", "gain", "mean_step")]
-        numbers += [statistics[name] for name in ("n_young", "n_rows", "weight_sum")]
-        if not np.isfinite(np.array(numbers, dtype=np.float64)).all() or min(iterate["t"], statistics["n_rows"]) < 0:
-            raise ValueError("of a counter")
+        _check_counters(iterate["t"], statistics["n_rows"])
+        _check_counters(*(iterate[name] for name in ("n_averaged", "gain", "mean_step")), least=-np.inf)
+        _check_counters(*(statistics[name] for name in ("n_young", "weight_sum")), least=-np.inf)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"The saved state of this model is damaged ({error!r}). Load another copy, or fit the model again."
         ) from error
+
+
+def _check_memory(memory, reported):
+    """Raise if the memory of a stream is not as it should be."""
+    coef, intercept = reported
+    (k, d), p = coef.shape, coef.shape[0] + coef.shape[1]
+    _check_reported(reported, k, d)
+    for name in ("newest", "past"):
+        generation = memory[name]
+        arrays = {"factor": (p,), "mean": (p,), "products": (p, p)}
+        _check_arrays(generation, arrays, np.float64, required=True)
+        _check_arrays(generation, {"low": (p,), "high": (p,)}, np.float64, required=True, finite=False)
+        _check_counters(generation["n_rows"], generation["count"])
+        if not (generation["factor"] > 0.0).all():
+            raise ValueError("of the factors")
+    if memory["window"] is not None and not memory["window"] >= 1:
+        raise ValueError("of the window")
+    Memory.unpacked(memory)
+
+
+def _check_reported(reported, k, d):
+    """Raise if the coefficients and the intercept that were reported are not as they should be."""
+    coef, intercept = reported
+    _check_arrays({"coef": coef, "intercept": intercept}, {"coef": (k, d), "intercept": (k,)}, None, required=True)
+
+
+def _check_counters(*counters, least=0):
+    """Raise if one is not a finite number of at least ``least``."""
+    numbers = np.array(counters, dtype=np.float64)
+    if not np.isfinite(numbers).all() or (numbers < least).any():
+        raise ValueError("of a counter")
 
 
 def _check_arrays(record, shapes, dtype, required=False, finite=True):

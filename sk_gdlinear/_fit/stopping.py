@@ -13,13 +13,15 @@ MIN_UPDATES = 500
 DECISIVE_SHARE = 0.25
 SETTLED_SHARE = 1e-8
 
+# Gain, relative to the scale, that rounding of the objective hides.
+ROUNDING = 4.0 * np.finfo(np.float64).eps
+
 
 class Estimate(NamedTuple):
     """Estimates of the gain that is left."""
 
     left: float  # an estimate that several epochs should confirm
     certain: float = np.inf  # one for which a single epoch is sufficient evidence; infinite if there is none
-    exact: bool = False  # whether ``certain`` was computed from all rows
 
 
 class ExtrapolatedGain:
@@ -61,16 +63,14 @@ class ExtrapolatedGain:
         return self.gain * min(factor, self.max_iter)
 
 
-def with_newton_decrement(extrapolated, decrement, exact, after, preconditioned):
-    """Return the estimate from the gains and the Newton decrement.
+def with_newton_decrement(extrapolated, decrement, after):
+    """Return the estimate from the gains and a Newton decrement that is not exact.
 
     Directions in which the objective falls slowly do not show in the gains, so both must be small.  A small decrement
-    alone is sufficient evidence, unless descent is preconditioned: then the noise of its iterates may exceed the gain
-    that is left, and the gains must be small, too.
+    alone is sufficient evidence.
     """
     decrement = min(decrement, after)  # no objective is below 0
-    left = max(extrapolated.left, decrement)
-    return Estimate(left, left if preconditioned else decrement, exact)
+    return Estimate(max(extrapolated.left, decrement), decrement)
 
 
 class Stopping:
@@ -97,16 +97,24 @@ class Stopping:
         self.agreed = 0
         self.scale = self.scale if scale is None else scale
 
-    def update(self, epoch, before, after, n_updates, decrement=None, preconditioned=False):
+    @property
+    def limit(self):
+        """The gain left to which training goes on."""
+        return max(self.tol, ROUNDING) * self.scale
+
+    def update(self, epoch, before, after, n_updates, remaining=None):
         """Return whether to stop after epoch ``epoch``, with the objectives before and after it.
 
-        ``decrement`` is the Newton decrement and whether it is exact, or None.
+        ``remaining`` is the gain that is left and whether it is exact, which then decides alone; or None.
         """
         if self.tol is None:
             return False
-        estimate, limit = self.gains.estimate(epoch, before, after), self.tol * self.scale
-        if decrement is not None:
-            estimate = with_newton_decrement(estimate, *decrement, after, preconditioned)
+        estimate, limit = self.gains.estimate(epoch, before, after), self.limit
+        if remaining is not None:
+            gain, exact = remaining
+            if exact:
+                return gain <= limit
+            estimate = with_newton_decrement(estimate, gain, after)
         self.agreed = self.agreed + 1 if estimate.left <= limit else 0
         if estimate.certain <= DECISIVE_SHARE * limit:
             self.agreed = self.patience
@@ -118,5 +126,5 @@ class Stopping:
         if after == 0.0:
             return True
         if self.gains.monotone:
-            return estimate.certain <= (DECISIVE_SHARE if estimate.exact else SETTLED_SHARE) * limit
+            return estimate.certain <= SETTLED_SHARE * limit
         return self.gains.geometric and self.gains.gain <= 0.0

@@ -31,7 +31,6 @@ cdef struct Work:
     void *E                         # (tile, k), errors, then output gradient
     void *grad                      # (k, d)
     void *grad_b                    # (k,)
-    void *direction                 # (k, d), preconditioned gradient; grad itself without a preconditioner
     void *V                         # (k, d) and (k,), parameters for raw rows
     void *c
 
@@ -43,15 +42,14 @@ cdef class _Workspace:
     cdef char *memory
     cdef char *free_memory
 
-    def __cinit__(self, Py_ssize_t tile, Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize, bint preconditioned):
-        cdef Py_ssize_t numbers = tile * (d + k) + k * (3 * d + 2)
-        self.memory = <char*>malloc(numbers * itemsize + 8 * GD_LINE_BYTES)
+    def __cinit__(self, Py_ssize_t tile, Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize):
+        cdef Py_ssize_t numbers = tile * (d + k) + k * (2 * d + 2)
+        self.memory = <char*>malloc(numbers * itemsize + 6 * GD_LINE_BYTES)
         if self.memory == NULL:
             raise MemoryError()
         self.free_memory = self.memory
         self.p.tile = tile
         self.p.grad = self.take(k * d * itemsize)
-        self.p.direction = self.take(k * d * itemsize) if preconditioned else self.p.grad
         self.p.grad_b = self.take(k * itemsize)
         self.p.V = self.take(k * d * itemsize)
         self.p.c = self.take(k * itemsize)
@@ -68,10 +66,10 @@ cdef class _Workspace:
         free(self.memory)
 
 
-cdef _Workspace _workspace(const Problem *p, Py_ssize_t batch_size, bint preconditioned, const floating *values):
+cdef _Workspace _workspace(const Problem *p, Py_ssize_t batch_size, const floating *values):
     """Return buffers for batches of that many rows, of the type of ``values``."""
     cdef Py_ssize_t d = p.rows.d, k = p.rows.k, tile = _tile_rows(d, sizeof(floating), min(batch_size, p.rows.n))
-    cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating), preconditioned)
+    cdef _Workspace workspace = _Workspace(tile, d, k, sizeof(floating))
     workspace.p.raw = _can_multiply_raw(
         <const floating*>p.standardization.shift, <const floating*>p.standardization.inv_scale, d, k,
     )
@@ -168,54 +166,37 @@ cdef double _batch_gradient(
     return total / m
 
 
-cdef void _precondition(int d, int k, floating *P, floating *grad, floating *direction) noexcept nogil:
-    """direction <- grad P, P symmetric."""
-    cdef int one = 1
-    cdef floating unit = 1, zero = 0
-    if floating is double:
-        if k == 1:
-            dgemv("N", &d, &d, &unit, P, &d, grad, &one, &zero, direction, &one)
-        else:
-            dgemm("N", "N", &d, &k, &d, &unit, P, &d, grad, &d, &zero, direction, &d)
-    else:
-        if k == 1:
-            sgemv("N", &d, &d, &unit, P, &d, grad, &one, &zero, direction, &one)
-        else:
-            sgemm("N", "N", &d, &k, &d, &unit, P, &d, grad, &d, &zero, direction, &d)
-
-
 cdef double _line_search_step(
-    const Problem *p, const Work *work, const Batch *batch, const floating *grad, const floating *grad_b,
+    const Problem *p, const Work *work, const Batch *batch, floating *grad, const floating *grad_b,
 ) noexcept nogil:
-    """<grad, direction> / (sum(s * (Z direction)^2) / m), as ``step_size.line_search_step``."""
+    """|grad|^2 / (sum(s * (Z grad)^2) / m), as ``step_size.line_search_step``."""
     cdef Py_ssize_t d = p.rows.d, k = p.rows.k, lo = batch.start, size, i, j
     cdef const floating *weight = <const floating*>p.rows.weight
     cdef floating *Z = <floating*>work.Z
     cdef floating *E = <floating*>work.E
     cdef floating *V = <floating*>work.V
-    cdef floating *direction = <floating*>work.direction
-    cdef floating *direction_b = <floating*>work.c
+    cdef floating *c = <floating*>work.c
     cdef double slope = 0.0, curvature = 0.0, s = 1.0
     for i in range(k * d):
-        slope += <double>grad[i] * direction[i]
+        slope += <double>grad[i] * grad[i]
     if p.fit_intercept:
         for j in range(k):
             slope += <double>grad_b[j] * grad_b[j]
     for j in range(k):
-        direction_b[j] = grad_b[j] if p.fit_intercept else 0
+        c[j] = grad_b[j] if p.fit_intercept else 0
     if work.raw:
-        _raw_parameters(direction, direction_b, &p.standardization, d, k, V, direction_b)
+        _raw_parameters(grad, c, &p.standardization, d, k, V, c)
     while lo < batch.stop:
         size = min(work.tile, batch.stop - lo)
         for i in range(size):
             for j in range(k):
-                E[i * k + j] = direction_b[j]
+                E[i * k + j] = c[j]
         if work.raw:
             _add_forward_raw(&p.rows, lo, size, V, E)
         else:
             if batch.stop - batch.start > work.tile:        # else Z still holds the batch
                 _standardize_rows(&p.rows, &p.standardization, lo, size, Z)
-            _add_forward(<int>size, <int>d, <int>k, Z, direction, E)
+            _add_forward(<int>size, <int>d, <int>k, Z, grad, E)
         for i in range(size):
             if weight != NULL:
                 s = weight[p.rows.order[lo + i]]
@@ -315,9 +296,9 @@ cdef double _row_update(
 
 cdef double _batch_update(
     const Problem *p, const Reduction *reduction, const Iterate *iterate, const Work *work, const Batch *batch,
-    double largest_objective, floating *preconditioner,
+    double largest_objective, const floating *values,
 ) noexcept nogil:
-    """Make the update of a batch; return the loss."""
+    """Make the update of a batch, in arithmetic of the type of ``values``; return the loss."""
     cdef Py_ssize_t d = p.rows.d, k = p.rows.k, m = batch.stop - batch.start
     cdef floating *W = <floating*>iterate.W
     cdef floating *b = <floating*>iterate.b
@@ -325,7 +306,6 @@ cdef double _batch_update(
     cdef floating *mean_b = <floating*>iterate.mean_b
     cdef floating *grad_W = <floating*>work.grad
     cdef floating *grad_b = <floating*>work.grad_b
-    cdef floating *direction = <floating*>work.direction
     cdef floating averaging_weight = <floating>batch.averaging_weight
     cdef double step = batch.step, objective = _batch_gradient(p, reduction, work, batch, W, b)
     if reduction.table != NULL:
@@ -336,14 +316,12 @@ cdef double _batch_update(
             _add_mean_gradient(
                 grad_b, <const floating*>reduction.mean_grad_b, <floating*>reduction.update_b, k, <floating>m,
             )
-    if preconditioner != NULL:
-        _precondition(<int>d, <int>k, preconditioner, grad_W, direction)
     if not objective <= largest_objective:
         step = min(step, _line_search_step(p, work, batch, grad_W, grad_b))
     if p.penalty.l1 == NULL:
-        _descend(W, mean_W, direction, k * d, <floating>step, averaging_weight)     # W <- W - eta grad_W
+        _descend(W, mean_W, grad_W, k * d, <floating>step, averaging_weight)        # W <- W - eta grad_W
     else:
-        _descend_penalized(W, mean_W, direction, &p.penalty, k * d, <floating>step, averaging_weight)
+        _descend_penalized(W, mean_W, grad_W, &p.penalty, k * d, <floating>step, averaging_weight)
     if p.fit_intercept:
         _descend(b, mean_b, grad_b, k, <floating>step, averaging_weight)            # b <- b - eta grad_b
     return objective
@@ -364,17 +342,15 @@ def _epoch(const floating[:, ::1] X, problem, plan, iterate, reduction):
     cdef Reduction gradients
     cdef Batch batch
     cdef Work work
-    cdef floating *preconditioner
     cdef bint by_row
     _unpack_rows(&p, problem, order, &X[0, 0])
     _unpack_loss(&p, problem.loss, &X[0, 0])
     _unpack_penalty(&p, problem.penalty, &X[0, 0])
     _unpack_iterate(&parameters, iterate, &p.rows, &X[0, 0])
     _unpack_reduction(&gradients, reduction, X.shape[0], &p.rows, &X[0, 0])
-    preconditioner = <floating*>_matrix[floating](plan.preconditioner, p.rows.d, p.rows.d)
-    workspace = _workspace(&p, batch_size, preconditioner != NULL, &X[0, 0])
+    workspace = _workspace(&p, batch_size, &X[0, 0])
     work = (<_Workspace>workspace).p
-    by_row = p.rows.k == 1 and p.penalty.l1 == NULL and preconditioner == NULL
+    by_row = p.rows.k == 1 and p.penalty.l1 == NULL
     with nogil:
         for i in range(steps.shape[0]):
             batch.start = i * batch_size
@@ -384,9 +360,7 @@ def _epoch(const floating[:, ::1] X, problem, plan, iterate, reduction):
             if by_row and batch.stop - batch.start == 1:
                 objective = _row_update(&p, &gradients, &parameters, &batch, largest_objective, <floating*>work.Z)
             else:
-                objective = _batch_update(
-                    &p, &gradients, &parameters, &work, &batch, largest_objective, preconditioner,
-                )
+                objective = _batch_update(&p, &gradients, &parameters, &work, &batch, largest_objective, &X[0, 0])
             total += objective * (batch.stop - batch.start)
     return total
 
@@ -415,7 +389,7 @@ def _derivatives(
     _matrix[floating](W, p.rows.k, d)
     _vector[floating](b, k)
     entries = <floating*>_output_matrix[floating](table, X.shape[0], k)
-    workspace = _workspace(&p, p.rows.n, False, &X[0, 0])
+    workspace = _workspace(&p, p.rows.n, &X[0, 0])
     with nogil:
         _sum_gradients(
             &p, &(<_Workspace>workspace).p, <floating*>&W[0, 0], <floating*>&b[0], entries, &grad_W[0, 0], &grad_b[0],
@@ -504,7 +478,7 @@ def _errors_of(
     _unpack_rows(&p, problem, order, &X[0, 0])
     _matrix[floating](W, p.rows.k, d)
     _vector[floating](b, k)
-    workspace = _workspace(&p, p.rows.n, False, &X[0, 0])
+    workspace = _workspace(&p, p.rows.n, &X[0, 0])
     work = (<_Workspace>workspace).p
     with nogil:
         if not _any(W0, k * d):     # the prediction is b: no row is read

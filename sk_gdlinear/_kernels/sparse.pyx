@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 r"""The compiled backend for sparse rows (CSR).
 
-Each function has the arguments and the results of the reference implementation of the same name; see ``dense``.  There
-is no preconditioner here.  Each call costs O(entries of its rows), and O(features) once.
+Each function has the arguments and the results of the reference implementation of the same name; see ``dense``.  Each
+call costs O(entries of its rows), and O(features) once.
 
 With ``r = inv_scale`` and ``a = shift * r`` a standardized row is ``z = x * r - a``, which has no zeros.  A step
 
@@ -28,6 +28,8 @@ With many features memory bandwidth limits an epoch, hence the state per feature
 change, and is stored per row.  The update of the mean gradient, a sum over batches, is proportional to the change of V
 if all steps are equal.
 """
+
+import threading
 
 import numpy as np
 
@@ -96,13 +98,14 @@ class PreparedRows:
     def __init__(self, X, order, standardization):
         self.by_entry, self.scale, self.offset = _column_maps(X, order, standardization)
         self.row_offset = np.full(X.shape[0], np.nan)
-        self._memory = np.empty(0)
+        self._scratch = threading.local()
 
     def memory(self, size):
-        """Return scratch memory for so many numbers, the same for every call: new memory costs as much as a pass."""
-        if len(self._memory) < size:
-            self._memory = np.empty(size)
-        return self._memory
+        """Return scratch memory for so many numbers, the same for every call of a thread: new memory costs a pass."""
+        held = getattr(self._scratch, "memory", None)
+        if held is None or len(held) < size:
+            held = self._scratch.memory = np.empty(size)
+        return held
 
 
 def _prepared(problem):

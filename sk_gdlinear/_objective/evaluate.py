@@ -3,7 +3,9 @@
 import numpy as np
 from scipy.sparse import issparse
 
+from .._data.threads import map_blocks
 from .derivation import batch_loss
+from .losses import largest_loss
 
 # Rows whose errors are computed at once, so that these stay in cache; numbers of X at most, so that the reference
 # implementation needs little memory; and rows at least.
@@ -20,18 +22,39 @@ def mean_loss(backend, problem, W, b):
     size = None
     if not issparse(rows.X):
         size = min(BLOCK_ROWS, max(LEAST_ROWS, BLOCK_NUMBERS // max(rows.X.shape[1], rows.Y.shape[1])))
-    for order in rows.blocks(size=size):
+
+    def of_block(order):
         E = backend.errors(problem, order, W, b)
-        weight = None if rows.weight is None else rows.weight[order]
-        totals += batch_loss(E, problem.loss, weight) * len(E)
-        total_weight += len(E) if weight is None else float(weight.sum(dtype=np.float64))
+        weight = rows.weights(order)
+        total = batch_loss(E, problem.loss, weight) * len(E)
+        return total, len(E) if weight is None else float(weight.sum(dtype=np.float64))
+
+    for of_loss, of_weight in map_blocks(of_block, rows.blocks(size=size)):
+        totals += of_loss
+        total_weight += of_weight
     return totals / total_weight
 
 
+def typical_loss(objective, Y, weight):
+    """Return the loss of the median deviation of targets ``Y`` from their median, over all targets.
+
+    It is in standardized units, and outliers do not count.
+    """
+    targets = objective.standardization.targets(Y)
+    deviation = weighted_median(np.abs(targets - weighted_median(targets, weight)), weight)
+    spread = objective.baseline.spread * objective.standardization.target_inv_scale
+    return float(largest_loss(objective.loss, np.where(deviation > 0.0, deviation, spread)).sum())
+
+
 def weighted_median(A, weight):
-    """Return the weighted median of each column: the smallest value that half of the weight does not exceed."""
+    """Return the weighted median of each column."""
+    return weighted_quantile(A, weight, 0.5)
+
+
+def weighted_quantile(A, weight, quantile):
+    """Return the weighted quantile of each column: the smallest value up to which there is that share of the weight."""
     place = np.argsort(A, axis=0)
     share = np.ones(A.shape) if weight is None else weight.astype(np.float64)[place]
     share = np.cumsum(share, axis=0) / share.sum(axis=0)
-    middle = (share < 0.5 - 1e-9).sum(axis=0)  # the slack is for rounding: weights must equal repeated rows
-    return np.take_along_axis(A, np.take_along_axis(place, middle[None], axis=0), axis=0)[0]
+    first = (share < quantile - 1e-9).sum(axis=0)  # the slack is for rounding: weights must equal repeated rows
+    return np.take_along_axis(A, np.take_along_axis(place, first[None], axis=0), axis=0)[0]

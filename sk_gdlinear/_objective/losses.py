@@ -80,7 +80,7 @@ class Loss(Protocol):
     def lipschitz(self) -> float | NDArray[np.float64]:
         r"""The largest slope of ``derivative``, :math:`|\psi(a) - \psi(b)| \le \mathrm{lipschitz} \, |a - b|`."""
 
-    def value(self, e: NDArray[np.float64]) -> NDArray[np.float64]:
+    def value(self, e: NDArray[np.float64], /) -> NDArray[np.float64]:
         """Return the loss of each error.
 
         Parameters
@@ -94,7 +94,7 @@ class Loss(Protocol):
             Their losses.
         """
 
-    def derivative(self, e: NDArray[np.float64]) -> NDArray[np.float64]:
+    def derivative(self, e: NDArray[np.float64], /) -> NDArray[np.float64]:
         """Return the derivative of the loss of each error by the prediction.
 
         Parameters

@@ -29,11 +29,12 @@ class Baseline(NamedTuple):
     intercept: np.ndarray  # (k,), predicts the mean of the targets, in standardized units
     rms: np.ndarray  # (k,), root mean square of the targets about their mean, in units of y
     zero_rms: np.ndarray  # (k,), about 0
+    mean_row: np.ndarray | None = None  # (d,), mean of the standardized rows, 0 but for rounding; None without
 
     @property
     def spread(self):
-        """Root mean square of the targets about their mean; 1 for a constant target."""
-        return np.where(self.rms > 0.0, self.rms, 1.0)
+        """Root mean square of the targets about their mean, or the size of a constant target, or 1 if that is 0."""
+        return np.where(self.rms > 0.0, self.rms, np.where(self.zero_rms > 0.0, self.zero_rms, 1.0))
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Objective:
         """Return the objective in the user's units, summed over targets, of that per target in standardized units."""
         with np.errstate(over="ignore", invalid="ignore"):  # the square of a large unit may not be a number
             unit = self.standardization.unit
-            return float(per_target @ (self.lipschitz * unit * unit))
+            objective = float(per_target @ (self.lipschitz * unit * unit))
+        return objective if self.width is None else max(objective, 0.0)  # a smoothed loss may be below its least value
 
     def problem(self, rows, fit_intercept, cache=None):
         """Return the problem of minimising this objective over ``rows``."""

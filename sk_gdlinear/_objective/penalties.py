@@ -68,7 +68,7 @@ class Penalty(Protocol):
     array([ 3.,  0.,  0., -2.])
     """
 
-    def value(self, w: NDArray[np.float64]) -> float:
+    def value(self, w: NDArray[np.float64], /) -> float:
         """Return the penalty of the coefficients of one target.
 
         Parameters
@@ -82,7 +82,7 @@ class Penalty(Protocol):
             Their penalty; infinite where they are not allowed.
         """
 
-    def proximal(self, w: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
+    def proximal(self, w: NDArray[np.float64], step: NDArray[np.float64], /) -> NDArray[np.float64]:
         r"""Return the ``v`` that minimises :math:`\sum_j (v_j - w_j)^2 / (2 \, \mathrm{step}_j) + \mathrm{value}(v)`.
 
         Parameters
@@ -316,6 +316,14 @@ class BoxedElasticNet(NamedTuple):
             value = (self.l1 * np.abs(W) + 0.5 * self.l2 * W * W).sum(axis=1)
         return value if self.constant is None else value + self.constant
 
+    def of_target(self, t):
+        """Return the penalty of target ``t`` alone."""
+        return BoxedElasticNet(*(None if values is None else values[t : t + 1] for values in self))
+
+    def of_columns(self, columns):
+        """Return the penalty of some coefficients."""
+        return BoxedElasticNet(*(None if values is None else values[:, columns] for values in self[:4]))
+
     def at_zero(self, shape):
         """Return the penalty of coefficients 0 per target, infinite where they are not allowed."""
         value = self.value(np.zeros(shape))
@@ -369,6 +377,10 @@ class RescaledPenalty:
                 value = penalty_value(self.penalty, proximal_step(self.penalty, w, np.full(len(w), NO_STEP)))
             values.append(value)
         return self.factor * np.array(values)
+
+    def of_target(self, t):
+        """Return the penalty of target ``t`` alone."""
+        return RescaledPenalty(self.penalty, self.scale[t : t + 1], self.factor[t : t + 1])
 
     def at_zero(self, shape):
         """Return the penalty of coefficients 0 per target, infinite where they are not allowed."""

@@ -1,1 +1,1 @@
-"""Reading Parquet files for ``ParquetBatches``: which files and columns, how one is read, and into which chunks."""
+"""Reading of Parquet files for ``ParquetBatches``: the files and columns, one file, and the chunks."""

@@ -12,15 +12,16 @@ import numpy as np
 
 from .sources import ParquetSource, ScannedSource
 
-# Footers that are read at once, which hides the delay of far file systems.
+# Footers that are read at once, in threads, which hides the latency of remote file systems.
 OPENERS = 16
 
-# Names that say that a file is Parquet: if it is not, it is broken.
+# Endings of Parquet files. A file with such a name that is not Parquet is an error; other files are skipped.
 PARQUET_NAMES = (".parquet", ".parq", ".pq")
 
-# Columns that hold an index also where other programs have written a frame anew and lost what pandas said of it.
+# Names of index columns. Programs that rewrite a frame may lose the metadata of pandas, which would name them.
 INDEX_NAMES = re.compile(r"__index_level_\d+__|__null_dask_index__")
 
+# Texts of integers and numbers in the names of partition folders, and Hive's name for a missing value.
 INTEGER, NUMBER = (re.compile(p, re.ASCII) for p in (r"[+-]?\d+", r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"))
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -49,9 +50,9 @@ def find_sources(path):
 
 
 def _found(path, several):
-    """Yield file system, path in it, name and the part of the name above the partition folders, for every file.
+    """Yield each file as a tuple: file system, path in it, name, and the folder that holds the partition folders.
 
-    That part is None for a file that was named itself.
+    That folder is None for one of several files that were given by name.
     """
     import pyarrow.fs
 
@@ -62,13 +63,13 @@ def _found(path, several):
         yield pyarrow.fs.LocalFileSystem(), os.path.realpath(path), path, None if several else os.path.dirname(path)
     elif "://" in path:
         filesystem, base = pyarrow.fs.FileSystem.from_uri(path)
-        yield from _found_afar(filesystem, base, path, several)
+        yield from _found_by_address(filesystem, base, path, several)
     else:
         raise FileNotFoundError(f"There is no file or folder {path!r}.")
 
 
-def _found_afar(filesystem, base, address, several):
-    """Yield the same for the address of another file system."""
+def _found_by_address(filesystem, base, address, several):
+    """Yield the same tuples for an address, such as ``s3://bucket/folder``."""
     import pyarrow.fs
 
     info = filesystem.get_file_info(base)
@@ -84,7 +85,7 @@ def _found_afar(filesystem, base, address, several):
 
 
 def _walk(folder):
-    """Yield the files in a folder at any depth: what links lead to comes last, and each folder once."""
+    """Yield the files in a folder at any depth; each folder once, and those behind symbolic links last."""
     waiting, seen = [folder], set()
     for top in waiting:
         for root, folders, files in os.walk(top, onerror=_raise):
@@ -101,16 +102,16 @@ def _walk(folder):
 
 
 def _raise(error):
-    raise error  # os.walk would leave out a folder that cannot be read
+    raise error  # by default os.walk skips folders that cannot be read
 
 
 def _is_hidden(name):
-    """Whether a file or a folder is one that writers put beside the rows, such as ``_SUCCESS`` and ``_metadata``."""
+    """Whether a name is one of those that hold no rows by convention, such as ``_SUCCESS`` and ``_metadata``."""
     return name.startswith((".", "_"))
 
 
 def _source(file):
-    """Return the source of a file that was found, or None for one in a folder that is no Parquet file."""
+    """Return the source of a file, or None for a file in a folder that is not Parquet."""
     import pyarrow as pa
 
     filesystem, real, name, base = file
@@ -124,7 +125,7 @@ def _source(file):
     except FileNotFoundError:
         if name.endswith(PARQUET_NAMES):
             raise
-        return None  # a file that others make and remove, such as a checkpoint being written
+        return None  # another process has removed it meanwhile, such as the temporary file of a checkpoint
     except (OSError, pa.ArrowException) as error:
         named = base is None or name.endswith(PARQUET_NAMES)
         if named or isinstance(error, PermissionError) or _begins_as_parquet(filesystem, real):
@@ -133,13 +134,13 @@ def _source(file):
 
 
 def _begins_as_parquet(filesystem, path):
-    """Whether a file without a footer begins like Parquet: then it was not written to its end."""
+    """Whether a file begins as Parquet does: if it has no footer, it was not written to its end."""
     with filesystem.open_input_stream(path) as file:
         return file.read(4) == b"PAR1"
 
 
 def _read_keys(sources):
-    """Turn the values of a partition column into numbers where all are, so that strings stay strings as a whole."""
+    """Convert the values of a partition column to numbers if all of them are numbers, else leave all as strings."""
     for key in {key for source in sources for key in source.constants}:
         having = [source for source in sources if key in source.constants]
         values = {source.constants[key] for source in having} - {None}
@@ -150,8 +151,8 @@ def _read_keys(sources):
 
 
 def _of_dataset(dataset):
-    """Return the sources of a dataset, without the row groups that its filter leaves out."""
-    # A filtered dataset hands out no fragments, and there is no public way to its filter.
+    """Return the sources of a dataset, without the row groups that its filter excludes."""
+    # get_fragments fails for a filtered dataset, and pyarrow has no public attribute for the filter.
     expression = dataset._scan_options.get("filter")
     if expression is not None:
         dataset = dataset.replace_schema(dataset.schema)
@@ -164,7 +165,7 @@ def _of_dataset(dataset):
 
 
 def _of_fragment(fragment, schema, expression):
-    """Return the source of a fragment: the file itself where all rows of its row groups are wanted."""
+    """Return the source of a fragment: the file itself if the filter keeps all rows of its row groups."""
     import pyarrow.dataset as ds
 
     keys = ds.get_partition_keys(fragment.partition_expression)
@@ -188,16 +189,23 @@ def choose_columns(sources, declared, columns, others):
     sources : list of Source
         The files.
     declared : Schema or None
-        What a dataset says of its columns.
+        Schema of the dataset, if a dataset was given.
     columns : list of str or None
-        Feature columns asked for.
+        Feature columns, or None for all but ``others`` and stored indices.
     others : list of str
         Columns of the target and the weights.
+
+    Returns
+    -------
+    columns : list of str
+        The feature columns.
+    dtype : dtype
+        float32 if all of them are, in all files, else float64.
 
     Raises
     ------
     ValueError
-        If there are none, or one of them is missing in a file, or twice in it, or not numeric there.
+        If there are no feature columns, or if a column is missing, repeated or not numeric in one of the files.
     """
     from pyarrow import types
 
@@ -224,7 +232,7 @@ def choose_columns(sources, declared, columns, others):
 
 
 def _check_types(source, names):
-    """Raise if a column is missing in a file, or stands there twice, or does not hold numbers."""
+    """Raise if a column is missing in a file, occurs in it more than once, or is not numeric."""
     from pyarrow import types
 
     missing = [name for name in names if name not in source.names]

@@ -1,4 +1,4 @@
-"""Reading of files from many places at once, and the memory of the chunks."""
+"""Reading from many places of the files at once: the places, the decoded rows, and the memory of the chunks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Runs that a stretch decodes at once, which costs less than one by one, as long as they have no more rows than that.
+# A place decodes several runs at once, which costs less than one by one, up to this number of rows.
 DECODED_RUNS = 4
 DECODED_ROWS = 1 << 14
 
-# Rows turned from columns at once, which is done beside the chunk.
-TURNED_ROWS = 1 << 12
+# Rows that are copied from columns into a chunk at once. Not a power of two: the columns of a block would then lie at
+# addresses that compete for the same lines of the processor's cache.
+TURNED_ROWS = 4_000
 
-# Bytes of row groups that are cut in pieces and kept decoded; what is more is decoded again for every piece.
+# Total size in bytes of the row groups that are cut and kept decoded. Others are decoded again for every piece.
 KEPT_BYTES = 1 << 28
 
 
 class Piece(NamedTuple):
-    """Rows ``start`` to ``stop`` of a row group, which is whole, or kept decoded, or decoded up to the piece."""
+    """Rows ``start`` to ``stop`` of a row group.
+
+    ``whole`` says that these are all its rows. If not, the row group is cut: it is ``kept`` decoded for its other
+    pieces, or decoded again, from its beginning, for each of them.
+    """
 
     source: Any
     group: int
@@ -38,9 +43,16 @@ class Piece(NamedTuple):
 
 
 def cut(sources, n_places, n_columns):
-    """Return the pieces of each place, all places of about the same number of rows, and how often a row is decoded.
+    """Divide the rows into places of about the same size, and row groups that span several places into pieces.
 
-    Row groups that hold the rows of several places are cut, so that sorted rows mix however few groups they lie in.
+    So sorted rows are mixed however few row groups there are.
+
+    Returns
+    -------
+    places : list of list of Piece
+        The pieces of each place.
+    decoded : float
+        How often a row is decoded in an epoch, on average.
     """
     groups = [(source, group) for source in sources for group in range(len(source.rows))]
     n_rows = sum(source.rows[group] for source, group in groups)
@@ -60,7 +72,7 @@ def cut(sources, n_places, n_columns):
 
 
 def shuffled(pieces, rng):
-    """Return the pieces in random order, file by file: files are opened once, and the footer of each is at hand."""
+    """Return the pieces in random order, but file by file, so that each file is opened once."""
     files = {}
     for i in rng.permutation(len(pieces)):
         files.setdefault(id(pieces[i].source), []).append(pieces[i])
@@ -68,22 +80,22 @@ def shuffled(pieces, rng):
 
 
 class Rows:
-    """Which rows of a place each chunk takes: as many runs as there are chunks, so that all places end together."""
+    """The rows of a place, divided into as many runs as there are chunks, so that all places end together."""
 
     def __init__(self, pieces, n_chunks):
         self.pieces, self.n_chunks = pieces, n_chunks
         self.total = sum(piece.n_rows for piece in pieces)
 
     def start(self, number):
-        """Return how many rows of the place chunks before ``number`` have."""
+        """Return how many rows of the place are in the chunks before ``number``."""
         return self.total * number // self.n_chunks
 
     def count(self, number):
-        """Return how many rows chunk ``number`` has."""
+        """Return how many rows of the place are in chunk ``number``."""
         return self.start(number + 1) - self.start(number)
 
     def where(self, row):
-        """Return the words for a row of the place."""
+        """Return a description of a row of the place, for messages."""
         for piece in self.pieces:
             if row < piece.n_rows:
                 return piece.source.place(piece.group, piece.start + row)
@@ -92,36 +104,38 @@ class Rows:
 
 
 class Place:
-    """Pieces read one after the other into the chunks."""
+    """Reads the pieces of one place, one after the other, into the chunks."""
 
     def __init__(self, rows, kept, columns, others, dtype):
         self.columns, self.others, self.dtype = columns, others, dtype
         run = ceil(rows.total / rows.n_chunks)
         names = list(dict.fromkeys(columns + others))
         self.batches = _record_batches(rows.pieces, kept, names, max(run, min(DECODED_RUNS * run, DECODED_ROWS)))
-        self.held, self.position, self.end = (), 0, 0  # the newest record batch, cut in two, and its rows still to come
+        # The newest record batch, as features and others, and which of its rows are not yet in a chunk.
+        self.held, self.position, self.end = (), 0, 0
         self.reading = None  # the newest task
 
     def submit(self, pool, X, others):
-        """Start writing the next run into the arrays, after the one before."""
+        """Start a task that writes the next run into the arrays, once the run before is written."""
         self.reading = pool.submit(self._read, X, others, self.reading)
         return self.reading
 
     def _read(self, X, others, before):
         if before is not None:
-            before.result()  # tasks are begun in order, so this one is done or another reader's
+            before.result()  # tasks start in order, so this one is done or in another thread, and there is no deadlock
         start = 0
         while start < len(X):
             if self.position == self.end:
                 self._decode()
             n = min(len(X) - start, self.end - self.position, TURNED_ROWS)
             for array, batch in zip((X, others), self.held, strict=True):
-                array[start : start + n] = batch.slice(self.position, n).to_tensor(null_to_nan=True).to_numpy()
+                block = batch.slice(self.position, n).to_tensor(null_to_nan=True, row_major=False)
+                array[start : start + n] = block.to_numpy()
             start, self.position = start + n, self.position + n
 
     def _decode(self):
-        """Go on to the next record batch, which may take the memory of the last."""
-        self.held = ()
+        """Go on to the next record batch."""
+        self.held = ()  # first, so that the next batch can use this memory
         batch = next(self.batches)
         parts = (self.columns, self.dtype), (self.others, np.float64)
         self.held = [_floats(batch.select(names), dtype) for names, dtype in parts]
@@ -129,7 +143,7 @@ class Place:
 
 
 class Kept:
-    """Row groups that are cut: decoded when the first piece is wanted, forgotten after the last."""
+    """The row groups that are cut and kept: decoded at the first of their pieces, dropped after the last."""
 
     def __init__(self, places):
         pieces = [piece for place in places for piece in place if piece.kept]
@@ -138,11 +152,11 @@ class Kept:
         self.locks, self.batches = {key: Lock() for key in keys}, {}
 
     def rows_of(self, piece, names):
-        """Yield the record batches of a piece."""
+        """Return the record batches of a piece."""
         key = id(piece.source), piece.group
         with self.locks[key]:
             if key not in self.batches:
-                self.batches[key] = list(piece.source.batches([piece.group], names, DECODED_ROWS))
+                self.batches[key] = list(piece.source.batches([piece.group], names))
             batches = list(between(self.batches[key], piece.start, piece.stop))
             self.left[key] -= 1
             if not self.left[key]:
@@ -151,7 +165,7 @@ class Kept:
 
 
 def between(batches, start, stop):
-    """Yield the rows from ``start`` to ``stop`` of record batches, and read no further."""
+    """Yield rows ``start`` to ``stop`` of record batches, which are taken no further than that."""
     position = 0
     for batch in batches:
         first, last = max(start - position, 0), min(stop - position, batch.num_rows)
@@ -163,20 +177,22 @@ def between(batches, start, stop):
 
 
 def _record_batches(pieces, kept, names, rows):
-    """Yield the pieces one after the other in record batches of at most ``rows`` rows."""
+    """Yield the rows of pieces, in their order, in record batches of at most ``rows`` rows."""
     for (source, whole), run in groupby(pieces, key=lambda piece: (piece.source, piece.whole)):
         if whole:
             yield from source.batches([piece.group for piece in run], names, rows)
             continue
         for piece in run:
             if piece.kept:
-                yield from kept.rows_of(piece, names)
+                for batch in kept.rows_of(piece, names):
+                    for start in range(0, batch.num_rows, rows):
+                        yield batch.slice(start, rows)
             else:
                 yield from between(source.batches([piece.group], names, rows), piece.start, piece.stop)
 
 
 def _floats(batch, dtype):
-    """Return a record batch with all columns of one floating type."""
+    """Return a record batch with all its columns cast to a floating-point dtype."""
     import pyarrow as pa
 
     real = pa.from_numpy_dtype(dtype)
@@ -186,23 +202,27 @@ def _floats(batch, dtype):
 
 
 class Memory:
-    """Memory of arrays that is used again once they are gone: clearing new pages would be a tenth of reading."""
+    """Allocates arrays in the memory of earlier ones that nobody refers to any more.
+
+    New memory would take a tenth of the time of reading, since the operating system has to clear its pages.
+    """
 
     def __init__(self):
         self.free = []
 
     def array(self, shape, dtype):
-        """Return an array of any content, in the memory of an earlier one where that is large enough."""
+        """Return an uninitialized array, in the memory of an earlier one if that is large enough."""
         size = int(np.prod(shape)) * dtype.itemsize
         block = self.free.pop() if self.free else None
         if block is None or len(block) < size:
             block = np.empty(size + size // 16, np.uint8)  # chunks differ by a few rows
-        array = np.frombuffer(memoryview(block)[:size], dtype)  # the base of every view of it, unlike a slice of block
+        # Unlike a slice of block, this array is the base of all its views: it is finalized after the last of them.
+        array = np.frombuffer(memoryview(block)[:size], dtype)
         weakref.finalize(array, _give_back, weakref.ref(self), block).atexit = False
         return array.reshape(shape)
 
 
 def _give_back(memory, block):
-    """Have a block used again while chunks are still read."""
+    """Return a block to its memory, unless reading has ended and the memory is gone."""
     if (memory := memory()) is not None:
         memory.free.append(block)

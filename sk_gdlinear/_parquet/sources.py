@@ -1,21 +1,22 @@
-"""One file of rows: its columns and row groups, how it is read, and whether it is still what it was."""
+"""One file of rows: its columns and row groups, reading it, and checking that it has not changed."""
 
 from __future__ import annotations
 
 import os
 
-# Bytes of a column that are asked for at once, from this machine and from elsewhere; a page is read in one piece.
+# Read buffer per column in bytes, for local and for remote files. A page is read in one piece even if it is larger.
 LOCAL_BYTES, READ_BYTES = 1 << 13, 1 << 16
 
-# Before this version of pyarrow, reading piece by piece may fail or write beyond its buffer (apache/arrow issues 43949
-# and 48311), so that the column of a row group is read as a whole.
+# First version of pyarrow whose buffered reads are safe. Earlier ones may fail or write beyond their buffer
+# (apache/arrow issues 43949 and 48311), so with them the column of a row group is read as a whole.
 READS_IN_PIECES = 24
 
 
 class Source:
-    """The row groups of one file; ``rows`` holds the number of rows of each that is not empty, ``ids`` its number.
+    """The row groups of one file.
 
-    ``constants`` are the partition columns, which the path of the file tells, ``schema`` has the columns inside it.
+    ``ids`` are the numbers of the row groups that are not empty, ``rows`` their numbers of rows. ``constants`` maps
+    partition columns to their values, which are taken from the path; ``schema`` has the columns inside the file.
     """
 
     def __init__(self, filesystem, path, name, keys, schema):
@@ -44,7 +45,7 @@ class Source:
         return pa.float64() if value is None else pa.scalar(value).type
 
     def take_groups(self, ids, rows):
-        """Remember the row groups that hold rows."""
+        """Set ``ids`` and ``rows``, without the row groups that are empty."""
         self.ids, self.rows = [], []
         for i, n in zip(ids, rows, strict=True):
             if n > 0:
@@ -52,18 +53,28 @@ class Source:
                 self.rows.append(n)
 
     def place(self, group, row):
-        """Return the words for a row of the group at a place of ``ids``."""
+        """Return a description of a row of the row group ``ids[group]``, for messages."""
         return f"row {row} of row group {self.ids[group]} of the file {self.name!r}"
 
-    def batches(self, groups, names, rows):
-        """Yield the columns of some row groups in record batches of at most ``rows`` rows.
+    def batches(self, groups, names, rows=None):
+        """Yield the columns of some row groups in record batches.
+
+        Parameters
+        ----------
+        groups : list of int
+            Indices into ``ids``.
+        names : list of str
+            The columns.
+        rows : int, default=None
+            Largest number of rows of a batch. By default each row group is decoded as a whole, which takes less time
+            but all its memory; pyarrow then decodes the columns in several threads.
 
         Raises
         ------
         ValueError
             If the file has changed.
         OSError
-            If it cannot be read though it has not.
+            If it has not changed, but cannot be read.
         """
         import pyarrow as pa
 
@@ -72,7 +83,7 @@ class Source:
             self.check()
             for batch in self.read(groups, names, rows):
                 if self.is_local:
-                    self.check()  # after the rows were read, so that none of a changed file are handed on
+                    self.check()  # after the rows were read, so that no rows of a changed file are yielded
                 left -= batch.num_rows
                 if batch.num_rows:
                     yield batch
@@ -82,17 +93,17 @@ class Source:
                 raise
             raise OSError(f"The file {self.name!r} cannot be read: {error}") from error
         if left:
-            raise self.changed(f"it brought {left} rows fewer than it held")
+            raise self.changed(f"it has {left} rows fewer than before")
 
     @property
     def is_local(self):
-        """Whether asking for the size and the time of the file costs next to nothing."""
+        """Whether the file is on a local file system, where getting its size and time is cheap."""
         import pyarrow.fs
 
         return isinstance(self.filesystem, pyarrow.fs.LocalFileSystem)
 
     def stamp(self):
-        """Return what tells a changed file without reading it; None in it stands for what is not known."""
+        """Return the size and the time of the file, which differ once it has changed; None where they are unknown."""
         if self.filesystem is None:
             return ()
         if self.is_local:
@@ -102,7 +113,7 @@ class Source:
         return info.size, info.mtime_ns
 
     def check(self):
-        """Raise if the file is not what it was when it was first seen."""
+        """Raise if the file has changed since this object was made."""
         import pyarrow as pa
 
         try:
@@ -116,13 +127,13 @@ class Source:
     def changed(self, how):
         """Return the error for a file that has changed."""
         return ValueError(
-            f"The file {self.name!r} has changed since this ParquetBatches was made: {how}. Leave files as they are "
-            "while a model learns from them; for the files as they are now, make a new ParquetBatches and train anew."
+            f"The file {self.name!r} has changed since this ParquetBatches was made: {how}. Do not change files during "
+            "training; to train on the files as they are now, make a new ParquetBatches and start anew."
         )
 
 
 class ParquetSource(Source):
-    """A Parquet file, whose footer is parsed once; of its row groups only ``ids``, if given."""
+    """A Parquet file, whose footer is parsed once; only its row groups ``ids`` are read, by default all."""
 
     def __init__(self, filesystem, path, name, keys, ids=None):
         import pyarrow.parquet
@@ -137,7 +148,7 @@ class ParquetSource(Source):
         self.take_groups(ids, [self.metadata.row_group(i).num_rows for i in ids])
 
     def read(self, groups, names, rows):
-        """Yield the record batches."""
+        """Yield the record batches; the parameters are those of ``batches``."""
         import pyarrow as pa
         import pyarrow.parquet
 
@@ -148,7 +159,7 @@ class ParquetSource(Source):
         with self.filesystem.open_input_file(self.path) as file:
             parquet = pyarrow.parquet.ParquetFile(file, metadata=self.metadata, buffer_size=at_once, pre_buffer=False)
             ids = [self.ids[group] for group in groups]
-            for batch in parquet.iter_batches(rows, ids, inside or self.schema.names[:1], use_threads=False):
+            for batch in _record_batches(parquet, ids, inside or self.schema.names[:1], rows):
                 columns = [
                     pa.repeat(pa.scalar(self.constants[name], self.type(name)), batch.num_rows)
                     if name in self.constants
@@ -158,16 +169,25 @@ class ParquetSource(Source):
                 yield pa.RecordBatch.from_arrays(columns, names)
 
     def is_same(self):
-        """Whether the file still has the footer it had: then it was only touched, or copied over itself."""
+        """Whether the footer is unchanged: then the file was only touched, or overwritten with the same rows."""
         import pyarrow.parquet
 
         return pyarrow.parquet.read_metadata(self.path, filesystem=self.filesystem).equals(self.metadata)
 
 
-class ScannedSource(Source):
-    """Fragments of a pyarrow dataset that its scanner reads: those with a filter, or of other formats than Parquet.
+def _record_batches(parquet, ids, names, rows):
+    """Yield columns of row groups of an open file in batches of at most ``rows`` rows, or each row group as a whole."""
+    if rows is not None:
+        yield from parquet.iter_batches(rows, ids, names, use_threads=False)
+        return
+    for i in ids:
+        yield from parquet.read_row_group(i, names, use_threads=True).to_batches()
 
-    ``fragments`` are one file's, each a row group if it has such.
+
+class ScannedSource(Source):
+    """Fragments of a pyarrow dataset that its scanner reads: those with a filter, and those of other formats.
+
+    ``fragments`` belong to one file; where the format has row groups, each fragment is one row group.
     """
 
     def __init__(self, fragments, keys, schema, expression):
@@ -181,25 +201,30 @@ class ScannedSource(Source):
         self.take_groups(range(len(fragments)), counts)
 
     def place(self, group, row):
-        """Return the words for a row of the group at a place of ``ids``."""
+        """Return a description of a row of the row group ``ids[group]``, for messages."""
         groups = getattr(self.fragments[self.ids[group]], "row_groups", None)
         inside = f" of row group {groups[0].id}" if groups else ""
         kept = " among those that the filter keeps" if self.options["filter"] is not None else ""
         return f"row {row}{kept}{inside} of the file {self.name!r}"
 
     def read(self, groups, names, rows):
-        """Yield the record batches."""
-        ahead = {"batch_size": rows, "batch_readahead": 1, "fragment_readahead": 1}
+        """Yield the record batches; the parameters are those of ``batches``."""
+        options = self.options | {"batch_readahead": 1, "fragment_readahead": 1}
+        if rows is not None:
+            options["batch_size"] = rows
         for group in groups:
-            yield from self.fragments[self.ids[group]].to_batches(columns=names, **ahead, **self.options)
+            yield from self.fragments[self.ids[group]].to_batches(columns=names, **options)
 
     def is_same(self):
-        """Whether a file with another stamp is the same: no footer tells."""
-        return None in self.first_stamp  # a file system that knows no times
+        """Whether a file with a different size or time is the same: only if the file system has no times."""
+        return None in self.first_stamp
 
 
 def _unmapped(filesystem, path):
-    """Return the file system and the path in it, without mapping: a mapped file that shrinks ends the process."""
+    """Return the file system and the path in it, with memory mapping off.
+
+    If a file that is mapped into memory is truncated, reading it kills the process.
+    """
     import pyarrow.fs
 
     while isinstance(filesystem, pyarrow.fs.SubTreeFileSystem):

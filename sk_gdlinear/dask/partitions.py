@@ -34,6 +34,9 @@ DIRECT = 4
 # task, a worker much longer for so many bytes, and partitions that it has spilled to disk are not all read at once.
 BYTES_PER_TASK = 1 << 28
 
+# Bytes of all results up to which the client gathers them.
+GATHERED_BYTES = 1 << 26
+
 # Arguments of scikit-learn's validation of rows; that X is finite is checked by its column means.
 READ_AS = dict(
     dtype=[np.float64, np.float32],
@@ -188,7 +191,7 @@ class Partitions:
             (key,) = below
         return self.held[key]
 
-    def map_reduce(self, task, *broadcast, per_partition=None):
+    def map_reduce(self, task, *broadcast, per_partition=None, n_bytes=0):
         """Return the sum over partitions of the results of a task, which are tuples of arrays.
 
         Parameters
@@ -199,16 +202,24 @@ class Partitions:
             Arguments of all partitions.
         per_partition : sequence, default=None
             One more argument for each partition.
+        n_bytes : int, default=0
+            About the size of a result; large ones are added on the workers.
         """
         few, broadcast = not self._many(len(self)), Opaque(broadcast)
+        groups = self.groups
+        large = n_bytes * (len(self) if few else len(groups)) > GATHERED_BYTES
+        if large and few:  # one by one, so that the bits do not depend on the workers
+            groups = [[place] for place in range(len(self))]
         if self._many(len(self.groups)):
             broadcast = self._safely(lambda: self.client.submit(_as_is, broadcast, pure=False))  # a copy per worker
         own = [()] * len(self) if per_partition is None else [(value,) for value in per_partition]
         tasks = []
-        for group in self.groups:
+        for group in groups:
             parts, mine = [self.parts[place][1] for place in group], [own[place] for place in group]
             common = self.dtype, self.mean_weight, broadcast
-            tasks.append(delayed(_run_group)(task, parts, mine, *common, add_up=not few))
+            tasks.append(delayed(_run_group)(task, parts, mine, *common, add_up=large or not few))
+        if large:
+            return self._safely(self._sum_in_pairs, tasks)
         if not few:
             return self._sum(tasks)
         results = chain.from_iterable(self._safely(lambda: self.client.gather(self.client.compute(tasks))))
@@ -228,6 +239,13 @@ class Partitions:
         if self._many(len(tasks)):
             results = self._sums_by_worker(results)
         return _add(self.client.gather(results))
+
+    def _sum_in_pairs(self, tasks):
+        """Return the sum of large results, which are added two at a time where one of both lies."""
+        while len(tasks) > 1:
+            pairs = [tasks[i : i + 2] for i in range(0, len(tasks), 2)]
+            tasks = [delayed(_add)(pair) if len(pair) == 2 else pair[0] for pair in pairs]
+        return self.client.gather(self.client.compute(tasks[0]))
 
     def _sums_by_worker(self, results):
         """Return the sums of those results that are on one worker, computed there."""

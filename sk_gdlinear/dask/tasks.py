@@ -1,14 +1,17 @@
 """The tasks that run on each partition of the rows.  Their results are sums over rows, so that they can be added."""
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
+from dask.sizeof import sizeof
 
+from .._data.second_moments import SecondMoments
 from .._data.statistics import StreamStatistics
 from .._descent.averaging import Iterate
 from .._descent.backend import can_compile, choose_backend
-from .._descent.curvature import dense_rows
-from .._descent.step_size import EIGENVALUE_ROWS, lipschitz_constants
+from .._descent.row_sums import Point, RowSums
+from .._descent.step_size import lipschitz_constants
 from .._fit.build import Hyperparameters, make_stream_method
 from .._objective.losses import ClippedLine
 from .._objective.objective import Objective
@@ -26,6 +29,12 @@ class Broadcast:
     objective: Objective
 
 
+@sizeof.register(SecondMoments)
+def _size_of_moments(moments):
+    """Return the bytes of second moments, which dask would take for an object without arrays."""
+    return moments.mean.nbytes + moments.products.nbytes
+
+
 class ByPartition(dict):
     """Results by number of the partition, which are collected instead of added up."""
 
@@ -41,31 +50,53 @@ def local_sgd(rows, number, broadcast, W, b, t, seed):
     -------
     W, b, loss : ndarray
         The resulting parameters and the mean loss during the epoch, each times the rows of the partition.
-    n_updates, constants : ByPartition
-        The number of updates, and the constants of the step.
+    n_updates, constants, error_size : ByPartition
+        The number of the newest update, the constants of the step, and with a kink the size of the errors.
     """
     rng, part, n, hyper = None, rows, rows.n_rows, broadcast.hyper
     if seed is not None:
         rng = np.random.default_rng([seed, number])
-        part = rows.subsample(LOCAL_UPDATES * hyper.batch_size, rng)
+        part = rows if hyper.batch_size is None else rows.subsample(LOCAL_UPDATES * hyper.batch_size, rng)
     at = Iterate.at(W.copy(), b.copy(), hyper.average, t)
     method = make_stream_method(part, broadcast.statistics, hyper, lambda standardization: at, None)
     loss = method.epoch(rng)
-    n_updates = ByPartition({number: method.n_updates - t})
-    constants = ByPartition({number: method.step_size.constants})
-    return *(n * a.astype(np.float64) for a in method.reported()), n * loss, n_updates, constants
+    error_size = ByPartition({number: method.error_size()} if method.is_smoothed else {})
+    by_partition = (ByPartition({number: value}) for value in (method.n_updates, method.step_size.constants))
+    return *(n * a.astype(np.float64) for a in method.reported()), n * loss, *by_partition, error_size
 
 
 def local_sgd_with_moments(rows, number, broadcast, W, b, t, seed):
-    """Return rows times the second moments of a sample, and ``local_sgd``."""
-    Z = dense_rows(rows, rows.sample(EIGENVALUE_ROWS), broadcast.objective.standardization)
-    return rows.n_rows * (Z.T @ Z / len(Z)), *local_sgd(rows, number, broadcast, W, b, t, seed)
+    """Return ``local_sgd``, and the second moments of all rows."""
+    result = local_sgd(rows, number, broadcast, W, b, t, seed)
+    return *result, _sums(rows, broadcast).second_moments(broadcast.objective)
 
 
 def loss_and_gradient(rows, broadcast, W, b):
     """Return the gradient of the loss by ``W`` and ``b``, and the loss per target, summed over rows."""
-    objective = broadcast.objective
-    return _gradient(rows, objective.problem(rows, broadcast.hyper.fit_intercept), can_compile(objective), W, b)
+    return _sums(rows, broadcast).gradient_and_losses(broadcast.objective, W, b)
+
+
+def targets_loss_and_gradient(rows, number, broadcast, W, b, share):
+    """Return a share of the targets, with their weights or None, and ``loss_and_gradient``."""
+    order = rows.sample(ceil(share * rows.n_rows))
+    return ByPartition({number: (rows.Y[order], rows.weights(order))}), *loss_and_gradient(rows, broadcast, W, b)
+
+
+def gradient_and_curvature(rows, broadcast, W, b):
+    """Return ``loss_and_gradient``, and of each target the second moments of the rows about which its loss curves."""
+    sums, here = _sums(rows, broadcast), Point(W, b, None, None, None)
+    curved = [sums.curved_moments(broadcast.objective, here, t) for t in range(len(b))]
+    return *sums.gradient_and_losses(broadcast.objective, W, b), *curved
+
+
+def losses_between(rows, broadcast, start, end, shares):
+    """Return the losses after shares of the way from ``start`` to ``end``, summed over rows, as a tuple of one."""
+    return (_sums(rows, broadcast).losses_between(broadcast.objective, start, end, shares),)
+
+
+def excess_and_loss(rows, broadcast, W, b):
+    """Return what the smoothing of a kink costs, and the exact loss per target, summed over rows."""
+    return _sums(rows, broadcast).excess_and_loss(broadcast.objective, W, b)
 
 
 def constants_loss_and_gradient(rows, number, broadcast, W, b):
@@ -92,16 +123,17 @@ def hessian_product(rows, broadcast, W, b, with_targets):
         standardization=standardization._replace(target_shift=shift, target_inv_scale=inv_scale),
         loss=ClippedLine(zeros, zeros - np.inf, zeros + np.inf),
     )
-    return _gradient(quadratic.rows, quadratic, True, W, b)[:2]
-
-
-def _gradient(rows, problem, compiled, W, b):
-    """Return the gradients and the losses, summed over all rows of a partition."""
-    backend, sums = choose_backend(rows.X, compiled), [np.zeros(a.shape) for a in (W, b, b)]
+    backend, sums = choose_backend(rows.X), [np.zeros(a.shape) for a in (W, b)]
     for order in rows.blocks():
-        for total, part in zip(sums, backend.gradient(problem, order, W, b), strict=True):
+        for total, part in zip(sums, backend.gradient(quadratic, order, W, b), strict=False):
             total += part
     return tuple(sums)
+
+
+def _sums(rows, broadcast):
+    """Return the ``RowSums`` of a partition."""
+    backend = choose_backend(rows.X, can_compile(broadcast.objective))
+    return RowSums(backend, rows, broadcast.hyper.fit_intercept, {})
 
 
 def squared_errors(rows, predict):

@@ -1,0 +1,64 @@
+"""From hyperparameters and rows on a device to the method that descends over them."""
+
+import numpy as np
+
+from .._descent.curvature import Curvature
+from .._descent.method import DescentState, MiniBatchDescent
+from .._descent.newton import ProximalNewton
+from .._descent.rent_or_buy import MOST_COLUMNS, Costs
+from .._descent.step_size import StepSize, lipschitz_constants
+from .._fit.build import adapt, make_objective, standardize
+from .passes import DEVICE, losses
+from .sums import DeviceSums
+
+# Rows per update with ``batch_size="auto"`` on other devices than a CPU.
+DEVICE_BATCH_SIZE = 1024
+
+# Why the curvature is bought before the first epoch.
+AT_ONCE = "since devices multiply matrices fast"
+
+
+class DeviceDescent(MiniBatchDescent):
+    """One update per batch of rows on a device, or Newton steps; parameters are in NumPy."""
+
+    def _evaluate_at(self, W, b):
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._evaluation(losses(self._problem(), W, b), W)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # objectives and steps that are not finite are checked later
+def make_device_method(rows, statistics, hyper, start, max_iter, is_warm):
+    """Return the descent over rows on a device; arguments are those of ``_fit.build.make_method``."""
+    (n, d), k, dtype = rows.X.shape, rows.Y.shape[1], rows.X.dtype
+    standardization = standardize(statistics, hyper, d, k, dtype)
+    objective = make_objective(statistics, hyper, standardization)
+    batch_size = min(hyper.batch_size or n, rows.n_rows)
+    full_batch = batch_size >= rows.n_rows
+    constants = None
+    if hyper.step is None:
+        constants = lipschitz_constants(DEVICE, rows, standardization, hyper.fit_intercept, hyper.shuffle)
+    return DeviceDescent(
+        backend=DEVICE,
+        rows=rows,
+        fit_intercept=hyper.fit_intercept,
+        batch_size=batch_size,
+        step_size=StepSize(hyper.step, hyper.schedule, constants, full_batch, hyper.loss_lipschitz),
+        state=DescentState(
+            adapt(start(standardization), hyper, hyper.average and not full_batch), objective, n_epochs=int(is_warm)
+        ),
+        reduces_variance=hyper.average and hyper.step is None and hyper.batch_size is not None and max_iter > 1,
+        curvature=_curvature(rows, statistics, hyper, objective),
+    )
+
+
+def _curvature(rows, statistics, hyper, objective):
+    """Return the curvature, to buy at once; None where it is not wanted or its matrix would be too large."""
+    d, k = rows.X.shape[1], rows.Y.shape[1]
+    if statistics.features is None or not hyper.allows_curvature or d > MOST_COLUMNS:
+        return None
+    rms = statistics.recent_features.spread(hyper.fit_intercept)[0]
+    squares = (rms * objective.standardization.inv_scale.astype(np.float64)) ** 2
+    newton = ProximalNewton(DeviceSums(DEVICE, rows, hyper.fit_intercept, {}), hyper.fit_intercept)
+    costs = Costs.of(rows, k, objective.loss.is_quadratic)
+    reason = {} if hyper.precondition is True else {"reason": AT_ONCE}
+    return Curvature(newton, costs, squares, True, hyper.tol, **reason)

@@ -1,0 +1,101 @@
+"""Passes over rows on a device: the functions of a ``Backend`` for ``DeviceArray``s."""
+
+import numpy as np
+
+from .._descent.backend import Backend
+from .._objective.derivation import coef_gradient, error, forward
+from .epoch import epoch
+from .namespace import to_numpy
+from .problem import DeviceProblem
+from .rows import Totals, blocks
+
+
+def moments(X, order, weight, moments):
+    """Add the rows ``order`` to the running moments, in place; return the new sum of weights.
+
+    Sums are about a row of the block, so that offsets cost no digits, in float32 neither.
+    """
+    namespace, count = X.namespace, moments.count
+    xp, size = namespace.xp, namespace.block_rows(X.shape[1])
+    for start in range(0, len(order), size):
+        part = order[start : start + size]
+        block = X.take(part, namespace.real)
+        s = None if weight is None else namespace.asarray(weight[part])
+        total = float(len(part)) if weight is None else float(weight[part].sum(dtype=np.float64))
+        pivot = block[:1, :]
+        offset = _weighted_sum(xp, block - pivot, s) / total
+        square = _weighted_sum(xp, (block - (pivot + offset)) ** 2, s)
+        parts = (pivot[0, :], offset, square, xp.min(block, axis=0), xp.max(block, axis=0))
+        pivot, offset, square, low, high = to_numpy(xp.stack(parts)).astype(np.float64)
+        delta = pivot + offset - moments.mean
+        moments.mean += delta * (total / (count + total))
+        moments.square_deviation += square + delta**2 * (count * total / (count + total))
+        np.minimum(moments.low, low, out=moments.low)
+        np.maximum(moments.high, high, out=moments.high)
+        count += total
+    return count
+
+
+def _weighted_sum(xp, A, weight):
+    """Return the weighted sum of the rows of ``A``, (d,)."""
+    return xp.sum(A, axis=0) if weight is None else weight @ A
+
+
+def max_row_norm(rows, order, standardization, fit_intercept):
+    """Return the largest weighted squared norm of a standardized row of ``order``, the intercept's 1 included."""
+    namespace, largest = rows.X.namespace, 0.0
+    xp = namespace.xp
+    shift, inv_scale = (namespace.asarray(a) for a in standardization[:2])
+    for part in blocks(rows, order):
+        Z = (rows.X.take(part, namespace.real) - shift) * inv_scale
+        norm = xp.sum(Z * Z, axis=1) + float(fit_intercept)
+        weight = rows.weights(part)
+        norm = norm if weight is None else norm * namespace.asarray(weight)
+        largest = max(largest, float(xp.max(norm)))
+    return largest
+
+
+def gradient(problem, order, W, b):
+    """Return the sums over the rows ``order`` of their gradients by ``W`` and ``b``, and of their losses."""
+    return derivatives(problem, order, W, b, None)
+
+
+def derivatives(problem, order, W, b, table):
+    """Write the derivative of each row's weighted loss into ``table``, in NumPy; return what ``gradient`` does."""
+    device = DeviceProblem(problem)
+    xp, totals = device.namespace.xp, Totals(device.namespace)
+    at = device.own(W), device.own(b)
+    for part in blocks(problem.rows, order):
+        Z, Y, weight = device.block(part)
+        E = error(forward(Z, *at), Y)
+        value, psi = device.loss.value(E), device.loss.derivative(E)
+        if weight is not None:
+            value, psi = value * weight, psi * weight
+        if table is not None:
+            table[part] = to_numpy(psi)
+        totals.add(coef_gradient(psi, Z), xp.sum(psi, axis=0) * float(problem.fit_intercept), xp.sum(value, axis=0))
+    return totals.numpy()
+
+
+def losses(problem, W, b):
+    """Return the loss per target over all rows, (k,)."""
+    device = DeviceProblem(problem)
+    xp, totals, at = device.namespace.xp, Totals(device.namespace), (device.own(W), device.own(b))
+    for part in blocks(problem.rows):
+        Z, Y, weight = device.block(part)
+        value = device.loss.value(error(forward(Z, *at), Y))
+        totals.add(xp.sum(value if weight is None else value * weight, axis=0))
+    return totals.numpy()[0] / problem.rows.total_weight
+
+
+def errors(problem, order, W, b):
+    """Return the errors of the rows ``order``, in standardized units, in NumPy."""
+    device, parts = DeviceProblem(problem), []
+    at = device.own(W), device.own(b)
+    for part in blocks(problem.rows, order):
+        Z, Y, _ = device.block(part)
+        parts.append(to_numpy(error(forward(Z, *at), Y)))
+    return np.concatenate(parts).astype(np.float64)
+
+
+DEVICE = Backend(epoch, gradient, derivatives, errors, moments, max_row_norm)

@@ -1,0 +1,83 @@
+"""Threads over blocks of rows: the kernels, and products of matrices, run without Python's lock.
+
+Results are returned in the order of the blocks, so that sums of them have the same bits whichever thread ends first.
+"""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from math import prod
+
+from joblib import effective_n_jobs
+from threadpoolctl import threadpool_limits
+
+# Numbers of X from which threads are used, and blocks per thread whose results may wait.
+LEAST_NUMBERS = 1 << 20
+WAITING_BLOCKS = 2
+
+_pool: ContextVar = ContextVar("sk_gdlinear_threads", default=None)
+
+
+@contextmanager
+def threads(n_jobs, n_numbers):
+    """Use so many threads in a ``with`` block, for data of ``n_numbers`` numbers: one where they are few.
+
+    ``n_jobs`` is as in joblib: None is one, or what ``joblib.parallel_config`` says; within a worker of joblib it is
+    one.  Linear algebra is then limited to one thread of its own.
+    """
+    n = effective_n_jobs(n_jobs) if n_numbers >= LEAST_NUMBERS else 1
+    if n == 1:
+        yield
+        return
+    with threadpool_limits(1), ThreadPoolExecutor(n) as pool:
+        token = _pool.set((pool, n))
+        try:
+            yield
+        finally:
+            _pool.reset(token)
+
+
+def n_threads():
+    """Return the number of threads in use."""
+    return 1 if _pool.get() is None else _pool.get()[1]
+
+
+def n_numbers(X):
+    """Return how many numbers an array, a frame or a sparse matrix contains; 0 if that is not known at once."""
+    if hasattr(X, "nnz"):
+        return X.nnz
+    shape = getattr(X, "shape", ())
+    return 0 if hasattr(X, "dask") or not all(isinstance(n, int) for n in shape) else prod(shape)
+
+
+def map_blocks(function, *blocks):
+    """Yield the results of a function of each block, in their order, like ``map``."""
+    if _pool.get() is None:
+        yield from map(function, *blocks)
+        return
+    pool, n = _pool.get()
+    waiting = deque()
+    try:
+        for arguments in zip(*blocks, strict=False):
+            waiting.append(pool.submit(copy_context().run, _in_thread, function, arguments))
+            if len(waiting) > WAITING_BLOCKS * n:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _in_thread(function, arguments):
+    """Return the result for a block, with NumPy's settings of the caller; threads do not start others."""
+    _pool.set(None)
+    return function(*arguments)
+
+
+def parts(n_rows):
+    """Return a slice of the rows for each thread, in order."""
+    n = min(n_threads(), max(n_rows, 1))
+    ends = [n_rows * i // n for i in range(n + 1)]
+    return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]

@@ -1,0 +1,76 @@
+r"""When the curvature is worth its price: rent or buy.
+
+Mini-batch epochs are rent, paid again for every epoch; the second moments of all rows are bought once, and after them
+an epoch or two are enough.  How many epochs a descent still needs is not known.  So rent is paid until it adds up to
+the price, and then the curvature is bought: whatever the data, that costs at most twice the better of the two ways (the
+rule of the ski-rental problem: A. Karlin, M. Manasse, L. Rudolph and D. Sleator, "Competitive Snoopy Caching",
+Algorithmica 3, 1988).
+
+Costs are in nanoseconds of one core of the machine on which they were measured; only their ratios matter.
+"""
+
+from typing import NamedTuple
+
+from scipy.sparse import issparse
+
+# Columns up to which a matrix of second moments is made: at most 134 MB.
+MOST_COLUMNS = 4096
+
+# An epoch with its objective: once, per row, per number of X, and per entry of sparse X.
+EPOCH_ONCE = 3e5
+EPOCH_ROW = 13.0
+EPOCH_NUMBER = 0.9
+EPOCH_ENTRY = 6.0
+
+# Second moments: once, per row, per number of X, per product of two numbers, and per product of two sparse entries;
+# and the solution of the model, per cube of the columns, by eigenvectors and by Cholesky's method.
+MOMENTS_ONCE = 1e5
+MOMENTS_ROW = 10.0
+MOMENTS_NUMBER = 0.8
+MOMENTS_PRODUCT = 0.02
+MOMENTS_ENTRIES = 4.0
+SOLUTION = 0.15
+CHOLESKY = 0.02
+
+# Epochs that passes with a working set cost more than those of mini-batches would.
+WORKING_SET_EPOCHS = 1.0
+
+
+class Costs(NamedTuple):
+    """The cost of an epoch of mini-batches, and that of the curvature."""
+
+    epoch: float
+    curvature: float
+
+    @classmethod
+    def of(cls, rows, n_targets, is_quadratic):
+        """Return the costs for these rows; other losses than the squared error have a curvature for each target."""
+        n, d = rows.n_rows, rows.X.shape[1]
+        purchases = 1 if is_quadratic else n_targets
+        if issparse(rows.X):
+            entries = rows.X.nnz
+            epoch, products = EPOCH_ENTRY * entries, MOMENTS_ENTRIES * entries * (entries / max(rows.X.shape[0], 1))
+        else:
+            epoch, products = EPOCH_NUMBER * n * d, n * d * (MOMENTS_NUMBER + MOMENTS_PRODUCT * d)
+        return cls(
+            EPOCH_ONCE + n_targets * (EPOCH_ROW * n + epoch),
+            MOMENTS_ONCE + purchases * (MOMENTS_ROW * n + products + SOLUTION * d**3),
+        )
+
+    def with_working_set(self):
+        """Return the costs of passes with a working set of columns, in the place of all second moments."""
+        return self._replace(curvature=WORKING_SET_EPOCHS * self.epoch)
+
+    def in_row_space(self, n_rows, n_columns):
+        """Return the costs of the inner products of rows, in the place of second moments of columns."""
+        products = n_rows * n_columns * (MOMENTS_NUMBER + MOMENTS_PRODUCT * n_rows)
+        return self._replace(curvature=MOMENTS_ONCE + products + SOLUTION * n_rows**3)
+
+    def has_paid(self, n_epochs):
+        """Whether the rent of so many epochs adds up to the price of the curvature."""
+        return n_epochs * self.epoch >= self.curvature
+
+    def allows_sample(self, n_epochs, n_sampled, n_columns):
+        """Whether the rent of so many epochs adds up to the second moments of a sample."""
+        price = n_sampled * n_columns * (MOMENTS_NUMBER + MOMENTS_PRODUCT * n_columns) + CHOLESKY * n_columns**3
+        return n_epochs * self.epoch >= price

@@ -1,0 +1,142 @@
+"""Sums over all rows that Newton steps need: losses, gradients, and second moments.
+
+``RowSums`` computes them for rows in memory.  A partition on another machine computes them alike, and
+``dask.tasks`` says how those of all partitions are added.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._data.rows import Rows
+from .._data.second_moments import SecondMoments, second_moments
+from .._data.threads import map_blocks
+from .._objective.losses import ClippedLine
+from .._objective.penalties import BoxedElasticNet
+from .smoothing import excess_and_loss
+
+# Rows of float32 data that are converted at once.
+CONVERTED_ROWS = 1 << 13
+
+
+class Point(NamedTuple):
+    """Parameters, and what a pass over all rows says of them, in float64."""
+
+    W: np.ndarray  # (k, d), of the dtype of X
+    b: np.ndarray
+    losses: np.ndarray  # (k,), mean loss
+    grad_W: np.ndarray  # (k, d), gradient of the mean loss
+    grad_b: np.ndarray
+    curved: tuple[SecondMoments, ...] | None = None  # of each target, if the same pass has computed them
+
+    def value(self, penalty):
+        """Return the objective per target."""
+        return self.losses + penalty.value(self.W)
+
+
+@dataclass(frozen=True)
+class RowSums:
+    """The sums of rows in memory."""
+
+    backend: Any
+    rows: Rows
+    fit_intercept: bool
+    cache: dict
+
+    @property
+    def n_rows(self):
+        """Number of the rows of non-zero weight."""
+        return self.rows.n_rows
+
+    @property
+    def total_weight(self):
+        """Sum of the weights."""
+        return self.rows.total_weight
+
+    def second_moments(self, objective):
+        """Return the second moments of the standardized rows."""
+        return second_moments(self.rows, objective.standardization)
+
+    def point(self, objective, W, b, on_block=None):
+        """Return the ``Point`` at parameters; ``on_block`` is called after each block."""
+        grad_W, grad_b, losses = self.gradient_and_losses(objective, W, b, on_block)
+        total = self.total_weight
+        return Point(W.copy(), b.copy(), losses / total, grad_W / total, grad_b / total)
+
+    def gradient_and_losses(self, objective, W, b, on_block=None):
+        """Return the gradient of the loss by ``W`` and ``b``, and the loss per target, summed over rows."""
+        sums = [np.zeros(a.shape) for a in (W, b, b)]
+        at = W.astype(np.float64), b.astype(np.float64)
+
+        def of_block(block):
+            return self.backend.gradient(block[0], block[1], *at)
+
+        for parts in map_blocks(of_block, self._blocks(objective, on_block)):
+            for total, part in zip(sums, parts, strict=True):
+                total += part
+        return tuple(sums)
+
+    def losses_between(self, objective, start, end, shares):
+        """Return the losses after shares of the way from ``start`` to ``end``, (len(shares), k), summed over rows."""
+        losses = np.zeros((len(shares), len(start[1])))
+        for problem, order, _ in self._blocks(objective):
+            E = self.backend.errors(problem, order, *start)
+            way, weight = self.backend.errors(problem, order, *end) - E, problem.rows.weights(order)
+            for total, share in zip(losses, shares, strict=True):
+                value = problem.loss.value(E + share * way)
+                total += value.sum(axis=0) if weight is None else weight @ value
+        return losses
+
+    def curved_moments(self, objective, point, t):
+        """Return the second moments of the rows, weighted by the curvature of target ``t``'s loss at a point."""
+        if point.curved is not None:
+            return point.curved[t]
+        weight = self._curvature(objective, point.W, point.b, t)
+        curved = self.rows._replace(weight=weight, kept=np.flatnonzero(weight))
+        return second_moments(curved, objective.standardization)
+
+    def excess_and_loss(self, objective, W, b):
+        """Return what the smoothing of a kink costs, and the exact loss, summed over rows."""
+        return excess_and_loss(
+            self.backend, objective.problem(self.rows, self.fit_intercept, self.cache), objective, W, b
+        )
+
+    def _curvature(self, objective, W, b, t):
+        """Return each row's weight times the second derivative of its loss for a target, (n,)."""
+        curvature = np.zeros(self.rows.X.shape[0])
+        for problem, order, places in self._blocks(objective):
+            E = self.backend.errors(problem, order, W.astype(np.float64), b.astype(np.float64))
+            weight = problem.rows.weights(order)
+            curvature[places] = problem.loss.curvature(E)[:, t] * (1.0 if weight is None else weight)
+        return curvature
+
+    def _blocks(self, objective, on_block=None):
+        """Yield problems in float64, and the row numbers of a block in the problem and in all rows."""
+        problem = objective.problem(self.rows, self.fit_intercept, self.cache)
+        for block in self.rows.blocks():
+            if self.rows.X.dtype == np.float64:
+                yield problem, block, block
+            else:
+                for start in range(0, len(block), CONVERTED_ROWS):
+                    yield self._converted(problem, block[start : start + CONVERTED_ROWS])
+            if on_block is not None:
+                on_block()
+
+    def _converted(self, problem, order):
+        """Return the problem with the rows ``order`` in float64, and their numbers in it and in all rows."""
+        loss, weight = problem.loss, self.rows.weights(order)
+        if isinstance(loss, ClippedLine):
+            loss = ClippedLine(*(np.asarray(a, dtype=np.float64) for a in loss))
+        double = problem._replace(
+            rows=Rows(
+                self.rows.X[order].astype(np.float64),
+                self.rows.Y[order].astype(np.float64),
+                None if weight is None else weight.astype(np.float64),
+            ),
+            standardization=type(problem.standardization)(*(a.astype(np.float64) for a in problem.standardization)),
+            loss=loss,
+            penalty=BoxedElasticNet(),  # gradients and errors are those of the loss
+            cache={},
+        )
+        return double, np.arange(len(order), dtype=np.intp), order

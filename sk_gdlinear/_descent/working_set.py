@@ -1,0 +1,109 @@
+r"""Newton steps for absolute values on many columns: second moments of a working set alone.
+
+Where the penalty leaves few coefficients other than 0, the model is minimised over those and the columns whose
+gradients exceed their thresholds by most; the pass over all rows and columns that verifies a step says which others to
+add (M. Massias, A. Gramfort and J. Salmon, "Celer: a Fast Solver for the Lasso with Dual Extrapolation", ICML 2018).
+What is left to gain is at most the duality gap over all rows and columns, with the scaled errors as the point of the
+dual problem.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._data.second_moments import second_moments
+from .newton import Proposal, ProximalNewton
+from .quadratic import QuadraticModel
+
+# Columns of the first working set, and by how much it is larger than the number of coefficients other than 0.
+FIRST_COLUMNS = 100
+GROWTH = 2
+
+
+@dataclass
+class WorkingSetNewton(ProximalNewton):
+    """Newton steps over the columns that matter, for squared errors with absolute values of every coefficient."""
+
+    columns: np.ndarray | None = None  # numbers of the columns in the working set, in order
+    column_squares: np.ndarray | None = None  # (d,), mean squares of the standardized columns
+
+    @property
+    def is_bought(self):
+        """Whether there is a working set."""
+        return self.columns is not None
+
+    def buy(self, objective):
+        """Begin with an empty working set."""
+        self.columns = np.empty(0, dtype=np.intp)
+
+    def start(self, W):
+        """Return coefficients to start from: the largest, since those of a descent that has not converged are many."""
+        size = (np.abs(W) * np.sqrt(self.column_squares)).max(axis=0)
+        dropped = np.argsort(-size, kind="stable")[FIRST_COLUMNS:]
+        W = W.copy()
+        W[:, dropped] = 0.0
+        return W
+
+    def proposal(self, objective, point, negligible=0.0):
+        """Return the minimum of the model over the working set, and the duality gap at the point as its gain."""
+        self._enlarge(objective, point)
+        chosen, penalty = self.columns, objective.penalty.of_columns(self.columns)
+        part = point._replace(W=point.W[:, chosen], grad_W=point.grad_W[:, chosen])
+        minimum = self._minimum(self.model, self.moments, 1.0, penalty, part, slice(None), negligible)
+        W = np.zeros(point.W.shape)
+        W[:, chosen] = minimum.W
+        return Proposal(W, minimum.b, duality_gap(objective.penalty, point, self.fit_intercept), minimum.exact)
+
+    def _enlarge(self, objective, point):
+        """Add the columns that violate the conditions of a minimum by most."""
+        support = np.flatnonzero(point.W.any(axis=0))
+        scale = np.sqrt(np.where(self.column_squares > 0.0, self.column_squares, np.inf))
+        violated = (self._violation(objective.penalty, point) / scale).max(axis=0)
+        violated[self.columns] = violated[support] = 0.0
+        most = max(FIRST_COLUMNS, (GROWTH - 1) * len(support))
+        added = np.argsort(-violated, kind="stable")[:most]
+        columns = np.union1d(np.union1d(self.columns, support), added[violated[added] > 0.0])
+        if len(columns) == len(self.columns) and self.model is not None:
+            return
+        self.columns = columns
+        self.moments = second_moments(self.sums.rows, objective.standardization, columns=columns)
+        self.model = QuadraticModel(self.moments.about(self.fit_intercept))
+
+    @staticmethod
+    def _violation(penalty, point):
+        """Return by how much the gradient of each coefficient exceeds what its penalty balances, (k, d)."""
+        slope = point.grad_W + penalty.l2 * point.W
+        right = slope + np.where(point.W >= 0.0, penalty.l1, -penalty.l1)
+        left = slope + np.where(point.W > 0.0, penalty.l1, -penalty.l1)
+        lower, upper = _bounds(penalty)
+        downhill = np.maximum(np.where(point.W < upper, -right, 0.0), np.where(point.W > lower, left, 0.0))
+        return np.maximum(downhill, 0.0)
+
+
+def duality_gap(penalty, point, fit_intercept):
+    """Return the duality gap of squared errors with a penalty at a point, over all targets.
+
+    Every coefficient without a square and a bound on either side needs an absolute value in the penalty.
+    """
+    W, l1, l2 = point.W.astype(np.float64), penalty.l1.astype(np.float64), penalty.l2.astype(np.float64)
+    (lower, upper), grad_W = _bounds(penalty), point.grad_W
+    losses = point.losses - 0.5 * np.square(point.grad_b) * fit_intercept  # with the intercept that is optimal
+    along = (W * grad_W).sum(axis=1)  # mean product of errors and predictions
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = np.where(grad_W != 0.0, l1 / np.abs(grad_W), np.inf)
+    unlimited = (l2 == 0.0) & np.where(grad_W < 0.0, upper == np.inf, lower == -np.inf)
+    share = np.minimum(np.where(unlimited, room, np.inf).min(axis=1, initial=np.inf), 1.0)
+    v = -share[:, None] * grad_W
+    excess = np.sign(v) * np.maximum(np.abs(v) - l1, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        best = np.where(unlimited | (excess == 0.0), 0.0, np.clip(excess / l2, lower, upper))
+    best = np.clip(best, lower, upper)
+    conjugate = (v * best - l1 * np.abs(best) - 0.5 * l2 * best * best).sum(axis=1)
+    dual = -share * (along - 2.0 * losses) - share**2 * losses - conjugate
+    primal = point.losses + (l1 * np.abs(W) + 0.5 * l2 * W * W).sum(axis=1)
+    return float(np.maximum(primal - dual, 0.0).sum())
+
+
+def _bounds(penalty):
+    infinite = np.full(penalty.l1.shape, np.inf)
+    return (-infinite, infinite) if penalty.lower is None else (penalty.lower, penalty.upper)

@@ -1,0 +1,422 @@
+r"""The memory of a stream, and the minimum of the objective of the rows that it remembers.
+
+For squared errors the joint second moments of features and targets determine the objective of all remembered rows and
+its gradient :math:`\nabla L(w) = H w - c`, at any coefficients and without keeping a row.  So a call of ``partial_fit``
+makes one step in the metric of these rows, to the minimum of their objective, with or without a penalty: the answer of
+``fit`` on the rows together, in whatever order and chunks they come.  Mini-batches over the chunk would only move the
+start, on which that minimum does not depend, so none are made.  Recursive least squares is the special case without a
+penalty.
+"""
+
+from dataclasses import dataclass, replace
+from math import isfinite
+
+import numpy as np
+from scipy.linalg.lapack import dposv, dpotrs
+from scipy.sparse import issparse
+
+from .._data.joint_moments import JointMoments
+from .._data.standardize import Standardization
+from .._data.statistics import StreamStatistics
+from .._descent.quadratic import QuadraticModel
+from .._objective.losses import SquaredError
+from .._objective.objective import rescale_penalty
+from .._objective.penalties import Box, BoxedElasticNet, is_compiled, strengths_and_bounds, within_bounds
+
+# Values of a stream's curves that are kept, the newest ones.
+LONGEST_CURVE = 10_000
+
+# Columns, targets included, up to which a stream keeps second moments.
+MOST_COLUMNS = 512
+
+# Pivot of Cholesky's method, relative to the size of its column, from which the solution keeps enough digits.
+LEAST_PIVOT = 1e-3
+
+# Damping of a matrix that is nearly singular, relative to its diagonal; the steps made with it at most, and the part of
+# the targets' squares that the last of them may gain.
+DAMPING = 1e-9
+DAMPED_STEPS = 6
+DAMPED_GAIN = 1e-13
+
+# The newest half of a stream contradicts the rows before it if the model of all rows has so many times the squared
+# error of the newest rows' own model, and at least that share of the variance of the targets; or, whatever that share,
+# if it has so many times it.
+CONTRADICTION = 25.0
+CONTRADICTION_SHARE = 0.25
+GROSS_CONTRADICTION = 1e6
+
+# Rows of a sample, at least and per column, whose second moments stand for those of the rows of a fit.
+SAMPLE_ROWS = 512
+SAMPLE_ROWS_PER_COLUMN = 4
+
+# Rows before the first comparison, at least, and per column; and rounding of the squared errors compared.
+COMPARED_ROWS = 128
+COMPARED_ROWS_PER_COLUMN = 4
+ROUNDING = 1e-13
+
+
+def remembers(hyper, d, k):
+    """Whether a stream with these parameters keeps second moments."""
+    return (
+        type(hyper.loss) is SquaredError
+        and is_compiled(hyper.penalty)
+        and hyper.allows_curvature
+        and d + k <= MOST_COLUMNS
+    )
+
+
+@dataclass
+class Memory:
+    """The rows that a stream remembers.  Nothing is ever changed in place.
+
+    Without a ``window`` the newest generation contains all rows, and ``past`` those at the last comparison.  With one
+    it contains the rows since the generation before, ``past``, was complete with ``window`` rows.
+    """
+
+    newest: JointMoments
+    past: JointMoments
+    window: int | None
+    warned: bool = False  # whether the user was told of a contradiction
+
+    @classmethod
+    def empty(cls, n_columns, window):
+        """Return the memory of no rows."""
+        return cls(JointMoments.empty(n_columns), JointMoments.empty(n_columns), window)
+
+    @property
+    def moments(self):
+        """The moments of all remembered rows."""
+        return self.newest if self.window is None else self.past.merged(self.newest)
+
+    def with_window(self, window):
+        """Return the memory with another ``window``."""
+        if window == self.window:
+            return self
+        return replace(self.replaced_by(self.moments), window=window)
+
+    def replaced_by(self, moments):
+        """Return the memory of other rows, as one generation."""
+        return Memory(moments, JointMoments.empty(len(moments.mean)), self.window, self.warned)
+
+    def with_rows(self, X, Y, weight):
+        """Return the memory with more rows, of weights above 0."""
+        window, n = self.window, X.shape[0]
+        if n == 1 and not issparse(X):
+            memory = self.with_row(X, Y, 1.0 if weight is None else float(weight[0]))
+            if memory is not None:
+                return memory
+        if window is None:
+            return replace(self, newest=self.newest.merged(JointMoments.of(X, Y, weight)))
+        newest, past, nothing = self.newest, self.past, JointMoments.empty(len(self.newest.mean))
+        if newest.n_rows >= window:  # they were remembered with another window
+            newest, past = nothing, newest
+        begin = n - (newest.n_rows + n) % window  # of the generation that is newest after these rows
+        if begin > 0:
+            # Rows before the last complete generation are left out.
+            complete = JointMoments.of(*_part(X, Y, weight, slice(max(begin - window, 0), begin)))
+            newest, past = nothing, complete if begin >= window else newest.merged(complete)
+        begin = max(begin, 0)
+        if begin < n:
+            newest = newest.merged(JointMoments.of(*_part(X, Y, weight, slice(begin, n))))
+        return replace(self, newest=newest, past=past)
+
+    def with_row(self, X, Y, weight):
+        """Return the memory with the one row of ``X`` and ``Y``; None if that takes more work."""
+        if self.window is not None and self.newest.n_rows + 1 >= self.window:
+            return None
+        newest = self.newest.with_row(np.concatenate((X[0], Y[0]), dtype=np.float64), weight)
+        return None if newest is None else Memory(newest, self.past, self.window, self.warned)
+
+    @property
+    def is_compared(self):
+        """Whether there are so many rows that the newest half is compared with those before."""
+        if self.window is not None or self.warned or self.newest.n_rows < 2 * self.past.n_rows:
+            return False
+        return self.newest.n_rows >= COMPARED_ROWS + COMPARED_ROWS_PER_COLUMN * len(self.newest.mean)
+
+    def compared(self, d, fit_intercept):
+        """Compare the newest half of the rows with those before when there are twice as many as at the last time.
+
+        Returns
+        -------
+        memory : Memory
+            With the rows up to here as those of the last comparison.
+        contradicts : bool
+            Whether the newest rows contradict those before by far.
+        """
+        rows = self.newest
+        if not self.is_compared:
+            return self, False
+        if self.past.n_rows == 0 or not _contradicts(rows, self.past, d, fit_intercept):
+            return replace(self, past=rows), False
+        return replace(self, past=JointMoments.empty(len(rows.mean)), warned=True), True
+
+    def statistics(self, k, standardize):
+        """Return the statistics of the columns of the remembered rows, ``k`` of which are targets."""
+        moments = self.moments
+        d = len(moments.mean) - k
+        statistics = StreamStatistics.empty(d, k, standardize)
+        features = moments.columns(slice(d)) if standardize else None
+        n = moments.n_rows
+        return replace(
+            statistics, features=features, targets=moments.columns(slice(d, None)), n_young=n, n_rows=n,
+            weight_sum=moments.count,
+        )  # fmt: skip
+
+    def packed(self):
+        """Return the memory as a dictionary of plain values and arrays."""
+        generations = {name: dict(vars(getattr(self, name))) for name in ("newest", "past")}
+        return vars(self) | generations
+
+    @classmethod
+    def unpacked(cls, packed):
+        """Return the memory that ``packed`` returned."""
+        generations = {name: JointMoments(**packed[name]) for name in ("newest", "past")}
+        return cls(**(packed | generations))
+
+
+CONTRADICTED = (
+    "The newest rows contradict those that partial_fit remembers: the model of all rows is far from the one that fits "
+    "the newest half of them. By default all rows are remembered alike. If the relation or the units have changed, or "
+    "there were outliers, let the model forget: pass window=m to remember at least the newest m rows and at most 2m."
+)
+
+
+def first_memory(statistics, window):
+    """Return the memory of rows of which only the statistics of the columns are known, as if uncorrelated."""
+    features, targets = statistics.recent_features, statistics.recent_targets
+    moments = JointMoments.uncorrelated(statistics.n_rows, features, targets)
+    return replace(Memory.empty(len(moments.mean), window), newest=moments)
+
+
+def memory_of_fit(method, statistics, hyper, coef, intercept):
+    """Return the memory of the rows of ``fit``, or None where a stream keeps none.
+
+    The second moments of the features are those that the fit has bought, or those of uncorrelated features; with them
+    the objective of ``fit`` is known about its minimum, which are the parameters fitted.
+    """
+    k, d = coef.shape
+    if not remembers(hyper, d, k):
+        return None
+    memory = first_memory(statistics, hyper.window)
+    moments, standardization = memory.newest, method.standardization
+    bought = None if method.curvature is None else method.curvature.newton.moments
+    if bought is None or len(bought.mean) != d:  # computing them now would cost more than many a fit
+        moments = with_minimum_at(moments, hyper.penalty, hyper.fit_intercept, coef, intercept)
+        return replace(memory, newest=moments)
+    inv_scale = standardization.inv_scale.astype(np.float64)
+    factor = np.divide(moments.factor[:d], inv_scale, out=np.zeros(d), where=inv_scale > 0.0)
+    H = bought.products * np.multiply.outer(factor, factor)
+    # The variances of the columns are known exactly.
+    exact, sampled = moments.products.diagonal()[:d], H.diagonal()
+    enlarge = np.sqrt(np.divide(exact, sampled, out=np.zeros(d), where=sampled > 0.0))
+    products = moments.products.copy()
+    products[:d, :d] = H * np.multiply.outer(enlarge, enlarge)
+    np.fill_diagonal(products, moments.products.diagonal())
+    moments = replace(moments, products=products)
+    moments = with_minimum_at(moments, hyper.penalty, hyper.fit_intercept, coef, intercept)
+    return replace(memory, newest=moments)
+
+
+def minimum(moments, penalty, fit_intercept, coef):
+    """Return the coefficients and the intercept that minimise the objective of the rows remembered.
+
+    Parameters
+    ----------
+    moments : JointMoments
+    penalty : Penalty or None
+        A built-in one.
+    fit_intercept : bool
+    coef : ndarray of shape (k, d)
+        Coefficients from which to go there, in the units of the data; those returned have their dtype.
+
+    Returns
+    -------
+    coef : ndarray of shape (k, d)
+    intercept : ndarray of shape (k,)
+    """
+    (k, d), dtype = coef.shape, coef.dtype
+    after = _smooth_minimum(moments, penalty, fit_intercept, d)
+    if after is None:
+        after = _general_minimum(moments, penalty, fit_intercept, coef)
+    coef = after if dtype == np.float64 else after.astype(dtype)
+    if type(penalty) is Box:
+        coef, _ = within_bounds(penalty, coef, np.zeros(k), np.zeros(d))
+    intercept = mean_intercept(moments, coef) if fit_intercept else np.zeros(k)
+    return coef, intercept
+
+
+def _smooth_minimum(moments, penalty, fit_intercept, d):
+    """Return the coefficients of the minimum by Cholesky's method; None with kinks or a matrix that is nearly singular.
+
+    It takes a third of the time of ``_general_minimum``, on many columns a tenth.
+    """
+    A, c = moments.sums(d, fit_intercept)
+    if penalty is not None:
+        l1, l2, lower, _ = strengths_and_bounds(penalty)
+        if lower is not None or l1.any() or l2.ndim > 1:
+            return None
+        A = A.copy()
+        A.flat[:: d + 1] += l2 * (moments.count * moments.factor[:d] ** 2)
+    factor, W, failed = dposv(A, c, lower=True)
+    # A pivot beside the size of its column is the part of the column that others do not determine.
+    if failed or (factor.diagonal() < LEAST_PIVOT * np.sqrt(A.diagonal())).any():
+        W = _damped_minimum(A, c, moments.products.diagonal()[d:])
+        if W is None:
+            return None
+    return np.ascontiguousarray(W.T) * (moments.factor[:d] / moments.factor[d:, None])
+
+
+def _damped_minimum(A, c, squares):
+    r"""Return the solution of ``A W = c`` from damped steps; None if they do not converge at once.
+
+    The steps :math:`(A + \rho D)^{-1} (c - A W)` from 0 converge within a few where the columns of a one-hot code
+    add up to 1, or some are constant: along flat directions nothing moves.
+
+    Parameters
+    ----------
+    A : ndarray of shape (d, d)
+    c : ndarray of shape (d, k)
+    squares : ndarray of shape (k,)
+        Sums of squares of the targets, beside which what is left to gain is judged.
+    """
+    diagonal = A.diagonal()
+    damped = A.copy()
+    damped.flat[:: len(A) + 1] = np.where(diagonal > 0.0, diagonal * (1.0 + DAMPING), 1.0)
+    factor, W, failed = dposv(damped, c, lower=True)
+    for _ in range(DAMPED_STEPS if not failed else 0):
+        residual = c - A @ W
+        step, _ = dpotrs(factor, residual, lower=True)
+        W += step
+        if ((residual * step).sum(axis=0) <= DAMPED_GAIN * squares).all():
+            return W
+    return None
+
+
+def _general_minimum(moments, penalty, fit_intercept, coef):
+    """Return the coefficients of the minimum with any penalty, and of minimum norm where it is not unique."""
+    k, d = coef.shape
+    H, c = moments.about(d, fit_intercept)
+    to_scaled = moments.factor[d:, None] / moments.factor[:d]
+    W = coef * to_scaled
+    diagonal = H.diagonal()
+    scaled = BoxedElasticNet() if penalty is None else _scaled_penalty(penalty, moments, d, diagonal > 0.0)
+    if diagonal.all():
+        W = QuadraticModel(H).minimise(W, W @ H - c, scaled).W
+    else:  # constant columns
+        at = np.flatnonzero(diagonal)
+        H, W_at, after = H[np.ix_(at, at)], W[:, at], np.zeros((k, d))
+        scaled = BoxedElasticNet(*(None if a is None else a[:, at] for a in scaled[:4]))
+        if len(at):
+            after[:, at] = QuadraticModel(H).minimise(W_at, W_at @ H - c[:, at], scaled).W
+        W = after
+    return W / to_scaled
+
+
+def mean_intercept(moments, coef):
+    """Return the intercept with which ``coef`` predicts the mean of the remembered targets."""
+    d, mean = coef.shape[1], moments.mean / moments.factor
+    return mean[d:] - coef.astype(np.float64) @ mean[:d]
+
+
+def with_minimum_at(moments, penalty, fit_intercept, coef, intercept):
+    """Return moments with the same features whose objective has its minimum at given parameters.
+
+    They stand for rows of which the parameters are known, and the features' second moments, but not the products of
+    features and targets.
+    """
+    d = coef.shape[1]
+    to_scaled = moments.factor[d:, None] / moments.factor[:d]
+    W, (H, _) = coef.astype(np.float64) * to_scaled, moments.about(d, fit_intercept)
+    slope = 0.0
+    if penalty is not None:
+        l1, l2, *_ = _scaled_penalty(penalty, moments, d, H.diagonal() > 0.0)
+        slope = 0.0 if l1 is None else l1 * np.sign(W) + l2 * W
+    c, mean, products = W @ H + slope, moments.mean.copy(), moments.products.copy()
+    if fit_intercept:
+        mean[d:] = W @ mean[:d] + intercept * moments.factor[d:]
+    else:
+        c -= np.multiply.outer(mean[d:], mean[:d])
+    c *= moments.count
+    products[d:, :d], products[:d, d:] = c, c.T
+    targets = mean[d:] / moments.factor[d:]
+    low, high = moments.low.copy(), moments.high.copy()
+    low[d:], high[d:] = np.minimum(low[d:], targets), np.maximum(high[d:], targets)
+    return replace(moments, mean=mean, products=products, low=low, high=high)
+
+
+def step_to_minimum(moments, X, Y, weight, hyper, coef):
+    """Return the ``minimum`` of the remembered rows' objective, and its objective over the rows of the chunk.
+
+    Raises
+    ------
+    ValueError
+        If the coefficients are not finite.
+    """
+    coef, intercept = minimum(moments, hyper.penalty, hyper.fit_intercept, coef)
+    objective = _objective(X, Y, weight, hyper.penalty, coef, intercept)
+    # Finite errors come from finite coefficients.
+    if not isfinite(objective) and not (isfinite(intercept.sum()) and isfinite(coef.sum())):
+        raise ValueError(
+            f"The coefficients have no number in {coef.dtype}: the units of y are too large beside those of X. Pass "
+            "float64, or choose other units."
+        )
+    return coef, intercept, objective
+
+
+def _objective(X, Y, weight, penalty, coef, intercept):
+    """Return the objective of parameters over rows, in units of y squared."""
+    coef = coef.astype(np.float64, copy=False)
+    E = X @ coef.T + (intercept - Y)
+    square = np.vdot(E, E) / len(E) if weight is None else weight @ (E * E).sum(axis=1) / weight.sum()
+    return float(0.5 * square + (0.0 if penalty is None else sum(penalty.value(w) for w in coef)))
+
+
+def attributes_of(coef, intercept, flat, n_updates, batch_size):
+    """Return the fitted attributes after a call, but for the curves."""
+    return {
+        "coef_": (coef[0] if flat else coef).copy(),
+        "intercept_": intercept[0] if flat else intercept.copy(),
+        "n_iter_": 1,
+        "t_": n_updates,
+        "learning_rate_": 1.0,
+        "batch_size_": batch_size,
+        "best_iter_": None,
+        "stop_reason_": None,
+    }
+
+
+def _part(X, Y, weight, rows):
+    return X[rows], Y[rows], None if weight is None else weight[rows]
+
+
+def _scaled_penalty(penalty, moments, d, varies):
+    """Return the penalty of coefficients in the scaled variables of the moments."""
+    l1, l2, lower, _ = strengths_and_bounds(penalty)
+    if lower is None and not (l1.any() or l2.any()):
+        return BoxedElasticNet()
+    k, factor = len(moments.factor) - d, moments.factor
+    variables = Standardization(np.zeros(d), np.where(varies, factor[:d], 0.0), np.zeros(k), factor[d:])
+    return rescale_penalty(penalty, variables, np.ones(k))
+
+
+def _contradicts(rows, past, d, fit_intercept):
+    """Whether the rows after those of ``past`` contradict them by far, for any target; penalties are left out."""
+    newest = rows.without(past)
+    misfit, best = (_squared_error(newest, of, d, fit_intercept) for of in (rows, newest))
+    variance = rows.products.diagonal()[d:] / rows.count
+    best = np.maximum(best, ROUNDING * (variance + rows.mean[d:] ** 2) * (rows.count / newest.count))
+    ratio = misfit / np.where(best > 0.0, best, np.inf)
+    far = (ratio > CONTRADICTION) & (misfit > CONTRADICTION_SHARE * variance)
+    return bool((far | (ratio > GROSS_CONTRADICTION)).any())
+
+
+def _squared_error(moments, of, d, fit_intercept):
+    """Return the mean squared error per target, in scaled variables, of the least squares of the moments ``of``."""
+    factor = moments.factor
+    W, b = minimum(of, None, fit_intercept, np.zeros((len(factor) - d, d)))
+    W, b = W * (factor[d:, None] / factor[:d]), b * factor[d:]
+    H, c = moments.about(d, fit_intercept=True)
+    offset = W @ moments.mean[:d] + b - moments.mean[d:]
+    variance = moments.products.diagonal()[d:] / moments.count
+    return variance + ((W @ H - 2.0 * c) * W).sum(axis=1) + offset**2
