@@ -290,7 +290,7 @@ def test_as_many_columns_as_rows_converge(seed, loss):
 @pytest.mark.parametrize("params", [{}, {"loss": "huber"}, {"loss": "quantile"}, {"penalty": "l1"}], ids=str)
 def test_a_hundred_epochs_are_enough_for_few_rows(n, params):
     X, y = gaussian(n, 3)
-    fitted(X, y, max_iter=100, **params)
+    assert fitted(X, y, max_iter=100, **params).stop_reason_ == "converged"
 
 
 @pytest.mark.parametrize(
