@@ -34,6 +34,11 @@ def write(folder, X, y, n_files=10, **options):
         pq.write_table(pa.table(columns), folder / f"{i}.parquet", row_group_size=50_000, **options)
 
 
+def fit(source, epochs):
+    """Learn from all chunks so many times."""
+    return GDLinearRegressor(tol=None, random_state=0).fit_batches(source, epochs=epochs)
+
+
 def measure(n, d, epochs, n_runs):
     """One row per format."""
     X, y = gaussian(n, d)
@@ -44,10 +49,7 @@ def measure(n, d, epochs, n_runs):
             batches = ParquetBatches(folder, "y")
             chunks = list(batches)
             sources = {"memory": chunks, "files": batches}
-            calls = {
-                key: lambda source=source: GDLinearRegressor(random_state=0).fit_batches(source, epochs=epochs)
-                for key, source in sources.items()
-            }
+            calls = {key: lambda source=source: fit(source, epochs) for key, source in sources.items()}
             calls["reading"] = lambda batches=batches: sum(len(chunk[0]) for chunk in batches)
             times = interleaved(calls, n_runs)
             model, in_memory = calls["files"](), GDLinearRegressor(random_state=0).fit(X, y)

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from sklearn.linear_model import LinearRegression, Ridge
 from threadpoolctl import threadpool_limits
 
-from report import heading
+from report import heading, write_json
 from sk_gdlinear import GDLinearRegressor
 
 DENSE = [(4_000_000, 50, False), (1_000_000, 20, False), (300_000, 100, True), (20_000, 1_000, False)]
@@ -58,7 +58,8 @@ def exact_r2(X, y):
 
 
 def rows_of(name, X, y, peers, numbers, best):
-    """Print the lines of the table for one data set."""
+    """Print the lines of the table for one data set, and return them."""
+    lines = []
     for label, make in [("GDLinearRegressor", None), *peers]:
         alone = None
         for n in numbers:
@@ -68,6 +69,8 @@ def rows_of(name, X, y, peers, numbers, best):
             alone = ms if alone is None else alone
             left = "–" if best is None else f"{best - model.score(X, y):.1e}"
             print(f"| {name} | {label} | {n} | {ms:,.0f} | {alone / ms:.2f} | {left} |", flush=True)
+            lines.append({"data": name, "estimator": label, "threads": n, "ms": ms, "÷ one thread": alone / ms})
+    return lines
 
 
 def main():
@@ -75,20 +78,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="little data")
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads, 1 and 2 and all cores by default")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     numbers = arguments.threads or sorted({1, 2, cores})
     print(heading(f"Fits in threads, on {cores} cores"))
     print("| data | estimator | threads | ms | ÷ one thread | R² to exact |")
     print("|---|---|---|---|---|---|")
+    lines = []
     rng, shrink = np.random.default_rng(0), 20 if arguments.quick else 1
     for n, d, mixed in DENSE:
         X, y = dense_data(n // shrink, d, mixed, rng)
         peers = [("Ridge", Ridge), ("LinearRegression", LinearRegression)]
-        rows_of(f"{len(X):,} × {d}{', mixed' if mixed else ''}", X, y, peers, numbers, exact_r2(X, y))
+        lines += rows_of(f"{len(X):,} × {d}{', mixed' if mixed else ''}", X, y, peers, numbers, exact_r2(X, y))
     n, d, entries = SPARSE
     X, y = sparse_data(n // shrink, d // shrink, entries, rng)
-    rows_of(f"{n // shrink:,} × {d // shrink:,}, sparse", X, y, [], numbers, None)
+    lines += rows_of(f"{n // shrink:,} × {d // shrink:,}, sparse", X, y, [], numbers, None)
+    if arguments.json:
+        write_json(arguments.json, cores=lines)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,20 @@ def mixed_scales(n=300_000, d=100, n_one_hot=60, seed=0):
     return np.hstack([numeric, categories]), _with_noise(signal, rng)
 
 
+def few_coefficients(n, d, n_nonzero, seed=0):
+    """Independent standard normal columns, of which `n_nonzero` matter.
+
+    The target is scaled so that `Lasso` sets all coefficients to zero from ``alpha=1`` on.
+    """
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    coef = np.zeros(d)
+    coef[rng.choice(d, n_nonzero, replace=False)] = rng.standard_normal(n_nonzero)
+    y = _with_noise(X @ coef, rng)
+    centred = y - y.mean()
+    return X, y / (np.abs((X - X.mean(axis=0)).T @ centred).max() / n)
+
+
 def sparse_rows(n=200_000, d=100_000, per_row=50, seed=0):
     """CSR matrix of `per_row` normal entries a row in random columns."""
     rng = np.random.default_rng(seed)
@@ -113,3 +127,16 @@ def sparse_rows(n=200_000, d=100_000, per_row=50, seed=0):
     X = csr_array((rng.standard_normal(n * per_row), columns, starts), shape=(n, d))
     X.sum_duplicates()
     return X, _with_noise(X @ rng.standard_normal(d), rng)
+
+
+def hashed_words(n=50_000, d=1 << 20, per_row=20, n_words=200_000, seed=0):
+    """CSR matrix of rows of words, frequent as in a text (Zipf's law), hashed to columns; each word has its effect."""
+    rng = np.random.default_rng(seed)
+    frequency = 1.0 / np.arange(1, n_words + 1) ** 1.1
+    words = np.searchsorted(np.cumsum(frequency / frequency.sum()), rng.random((n, per_row))).clip(0, n_words - 1)
+    columns = rng.integers(0, d, n_words, dtype=np.int32)[words]
+    starts = np.arange(0, n * per_row + 1, per_row, dtype=np.int32)
+    X = csr_array((np.ones(n * per_row), columns.ravel(), starts), shape=(n, d))
+    X.sum_duplicates()
+    effects = rng.standard_normal(n_words)[words].sum(axis=1) / np.sqrt(per_row)
+    return X, effects + 0.5 * rng.standard_normal(n) + 3.0

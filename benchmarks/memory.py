@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
-from report import heading, table
+from report import heading, table, write_json
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -161,6 +161,7 @@ def main():
     """Run for one kind of input, or print the table of all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="50,000 rows")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     parser.add_argument("one", nargs="*", metavar="ROWS COLUMNS DTYPE KIND", help="print the bytes of this one fit")
     args = parser.parse_args()
     if args.one:
@@ -170,7 +171,10 @@ def main():
     for kind in KINDS:
         if not is_installed(kind):
             print(f"{kind}: not installed, left out")
-    print(table(kind_rows(50_000 if args.quick else 1_000_000)))
+    found = kind_rows(50_000 if args.quick else 1_000_000)
+    print(table(found))
+    if args.json:
+        write_json(args.json, kinds=found)
 
 
 if __name__ == "__main__":

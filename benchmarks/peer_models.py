@@ -12,10 +12,13 @@ predicts the training rows.  What runs between two yields is timed; the function
   package, in this process, which spares it the start of one; its parser is a second thread.  Its predictions are
   not clipped (``--min_prediction``), so that it fits the same linear function as all others.
 - river: ``StandardScaler | LinearRegression`` by ``learn_many`` on chunks of 128 rows of a pandas DataFrame.
+- scikit-learn-intelex: its `LinearRegression` and `Ridge`, with ``n_jobs=1``; scikit-learn itself is not patched.
 
 PyTorch, Vowpal Wabbit and river have a fixed learning rate, the best of ``rates``, found before and outside the timing.
+Those who minimise the squared error with an "l1" penalty are in ``peer_lassos.py``.
 """
 
+import importlib
 import importlib.util
 import itertools
 import tempfile
@@ -31,6 +34,7 @@ from sklearn.preprocessing import StandardScaler
 from sk_gdlinear import GDLinearRegressor
 
 BATCH_ROWS = 128
+DISTRIBUTIONS = {"sklearnex": "scikit-learn-intelex"}  # module: its name for pip, where that is another
 VW_CONSTANT = 11650396  # index of Vowpal Wabbit's intercept
 
 
@@ -42,12 +46,24 @@ class Peer(NamedTuple):
     prepare: Callable = lambda X, y: (X, y)  # the data as this peer's users hold it
     restarts: bool = False  # every checkpoint is training from the start
     rates: tuple = (None,)  # learning rates to choose from
-    package: str | None = None  # optional package it needs
+    package: str | None = None  # optional module it needs
 
     @property
-    def installed(self):
-        """Whether it can run here."""
-        return self.package is None or importlib.util.find_spec(self.package) is not None
+    def distribution(self):
+        """What pip calls the package."""
+        return DISTRIBUTIONS.get(self.package, self.package)
+
+    def why_not(self):
+        """Why it cannot run here, as text; None if it can."""
+        if self.package is None:
+            return None
+        if importlib.util.find_spec(self.package) is None:
+            return f"not installed (pip install {self.distribution})"
+        try:
+            importlib.import_module(self.package)
+        except Exception as error:  # for instance an instruction set that this processor lacks
+            return f"installed, but not to be imported: {type(error).__name__}: {error}"
+        return None
 
 
 def epoch_counts():
@@ -173,6 +189,16 @@ def river(data, rate):
         yield epoch, lambda: model.predict_many(X).to_numpy()
 
 
+def intelex(name):
+    """Maker of an estimator of scikit-learn-intelex."""
+
+    def make():
+        linear_model = importlib.import_module("sklearnex.linear_model")
+        return getattr(linear_model, name)(n_jobs=1)
+
+    return make
+
+
 def pipeline():
     """SGDRegressor as scikit-learn's guide says to use it."""
     return make_pipeline(StandardScaler(), SGDRegressor(random_state=0))
@@ -181,11 +207,15 @@ def pipeline():
 OURS, SCALED_SGD, EXACT, RIDGE = "GDLinearRegressor", "StandardScaler + SGDRegressor", "LinearRegression", "Ridge"
 PEERS = {
     OURS: Peer(ours, lambda: GDLinearRegressor(random_state=0), restarts=True),
-    "SGDRegressor, raw": Peer(sgd),  # a default fit that diverges may take 1,000 epochs
-    SCALED_SGD: Peer(scaled_sgd, pipeline),
     EXACT: Peer(exactly(LinearRegression), LinearRegression),
     RIDGE: Peer(exactly(Ridge), Ridge),
     "Ridge, lsqr": Peer(exactly(lambda: Ridge(solver="lsqr")), lambda: Ridge(solver="lsqr")),
+    "LinearRegression, intelex": Peer(
+        exactly(intelex("LinearRegression")), intelex("LinearRegression"), package="sklearnex"
+    ),
+    "Ridge, intelex": Peer(exactly(intelex("Ridge")), intelex("Ridge"), package="sklearnex"),
+    "SGDRegressor, raw": Peer(sgd),  # a default fit that diverges may take 1,000 epochs
+    SCALED_SGD: Peer(scaled_sgd, pipeline),
     "PyTorch": Peer(pytorch, rates=(0.1, 0.03, 0.01, 0.003, 0.001), package="torch"),
     "Vowpal Wabbit": Peer(
         vowpal_wabbit, prepare=as_text, restarts=True, rates=(0.1, 0.5, 2.0, 8.0), package="vowpalwabbit"

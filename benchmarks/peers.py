@@ -1,13 +1,14 @@
 """Time, accuracy and memory beside other libraries: how soon each comes near exact least squares on raw data.
 
-``python benchmarks/peers.py`` prints markdown tables and draws ``benchmarks/peers.png``; ``--quick`` takes one small
-data set and scikit-learn alone, and draws nothing.
-How each peer is run stands in ``peer_models.py``.
+``python benchmarks/peers.py`` prints markdown tables and draws ``benchmarks/peers.png``; ``--quick`` takes little data
+and scikit-learn alone, and draws nothing.
+How each peer is run stands in ``peer_models.py``, and for the sets with an "l1" penalty in ``peer_lassos.py``.
 
-The gap is R² of exact least squares minus R², on the training rows; "within" is a gap of at most 0.001.  Training
-is timed checkpoint by checkpoint, without what R² costs, until the gap is below 0.00001 or the seconds are spent.  All
-run in turn in one process, on one BLAS thread; times are medians, ratios are taken run by run.  Peak extra memory is
-that of one fit with default parameters, or of the first epoch, in a process of its own.
+The gap is R² of exact least squares minus R², on the training rows; with a penalty, the objective less its smallest
+value, in units of that of the best constant.  "within" is a gap of at most 0.001.  Training is timed checkpoint by
+checkpoint, without what the gap costs, until the gap is below 0.00001 or the seconds are spent.  All run in turn in one
+process, on one BLAS thread; times are medians, ratios are taken run by run.  Peak extra memory is that of one fit with
+default parameters, or of the first epoch, in a process of its own.
 """
 
 import os
@@ -27,30 +28,35 @@ import numpy as np
 import data
 import memory
 import peers_plot
-from accuracy import LOADERS, exact_r2
-from peer_models import OURS, PEERS
-from peers_tables import WITHIN, print_tables
+from accuracy import LOADERS
+from peer_lassos import ALPHA, LASSOS
+from peer_models import PEERS
+from peers_tables import ENOUGH, WITHIN, print_tables
+from peers_truth import LeastSquares, WithL1
 from report import heading, write_json
 
 LOADERS = LOADERS | {
     "diamonds": lambda: data.shuffled_rows(*data.diamonds()),  # they come nearly sorted, and not all peers shuffle
     "small": lambda: data.gaussian(5_000, 20),
 }
-DATA_SETS = ("diamonds", "gaussian", "correlated", "mixed scales", "tall", "wide")
-QUICK = ("small",)
-ENOUGH = 1e-5  # a gap at which nobody needs more
+L1_LOADERS = {
+    "l1, tall": lambda: data.few_coefficients(100_000, 200, 20),
+    "l1, wide": lambda: data.few_coefficients(2_000, 5_000, 50),
+    "l1, small": lambda: data.few_coefficients(1_000, 50, 10),
+}
+DATA_SETS = ("diamonds", "gaussian", "correlated", "mixed scales", "tall", "wide", "l1, tall", "l1, wide")
+QUICK = ("small", "l1, small")
 WARM_UP_ROWS = 1_000
 
 
-class Truth:
-    """The target and the R² of exact least squares."""
+def peers_of(name):
+    """All who take part on a data set."""
+    return LASSOS if name in L1_LOADERS else PEERS
 
-    def __init__(self, X, y):
-        self.y, self.variance, self.r2 = y, y.var(), exact_r2(X, y)
 
-    def gap(self, prediction):
-        """R² missing to that of exact least squares."""
-        return float(self.r2 - 1.0 + np.mean((self.y - prediction) ** 2) / self.variance)
+def load(name):
+    """Rows and target of a data set."""
+    return (LOADERS | L1_LOADERS)[name]()
 
 
 def trace(peer, prepared, truth, rate, seconds, *, enough=ENOUGH, n_checkpoints=None):
@@ -134,7 +140,7 @@ class Contest:
             "fit seconds": self.fits,
         }
         if self.fitted is not None:
-            result["fit gap"] = self.truth.gap(self.fitted.predict(self.X))
+            result["fit gap"] = self.truth.gap_of(self.fitted)
         elif self.fits:
             result["fit gap"] = result["gap"][0] if len(result["gap"]) == 1 else np.inf
         return result
@@ -143,9 +149,9 @@ class Contest:
 def measure(name, peers, n_runs, seconds):
     """All peers on one data set."""
     print(f"measuring on {name}", file=sys.stderr, flush=True)
-    X, y = LOADERS[name]()
-    truth = Truth(X, y)
-    contests = {peer: Contest(PEERS[peer], X, y, truth, seconds) for peer in peers}
+    X, y = load(name)
+    truth = WithL1(X, y, ALPHA) if name in L1_LOADERS else LeastSquares(X, y)
+    contests = {peer: Contest(peers_of(name)[peer], X, y, truth, seconds) for peer in peers}
     for _ in range(n_runs):
         for contest in contests.values():
             contest.run()
@@ -158,8 +164,8 @@ def measure(name, peers, n_runs, seconds):
 
 def extra_bytes(peer, name):
     """Peak extra memory of a fit, or of the first epoch, in this process."""
-    peer = PEERS[peer]
-    X, y = LOADERS[name]()
+    peer = peers_of(name)[peer]
+    X, y = load(name)
 
     def train(X, y, prepared):
         if peer.model is None:
@@ -176,9 +182,11 @@ def extra_bytes(peer, name):
 def parse_args():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one small data set, scikit-learn's peers, one run")
-    parser.add_argument("--only", nargs="+", choices=LOADERS, metavar="DATA", help=f"of {', '.join(LOADERS)}")
-    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--quick", action="store_true", help="little data, scikit-learn's peers, one run")
+    names = [*LOADERS, *L1_LOADERS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="DATA", help=f"of {', '.join(names)}")
+    everyone = list(PEERS | LASSOS)
+    parser.add_argument("--peers", nargs="+", choices=everyone, metavar="PEER", help=f"of {', '.join(everyone)}")
     parser.add_argument("--runs", type=int, help="timed runs (default 3, quick 1)")
     parser.add_argument(
         "--seconds",
@@ -192,6 +200,11 @@ def parse_args():
     return parser.parse_args()
 
 
+def is_wanted(name, peer, args):
+    """Whether a peer takes part, if it can run here."""
+    return name in args.peers if args.peers else not (args.quick and peer.package)
+
+
 def main():
     """Measure, print, draw."""
     args = parse_args()
@@ -199,19 +212,23 @@ def main():
     if args.memory_of:
         print(extra_bytes(*args.memory_of))
         return
-    wanted = args.peers or [name for name, peer in PEERS.items() if not (args.quick and peer.package)]
-    peers = [name for name in wanted if PEERS[name].installed or name == OURS]
-    missing = [name for name in wanted if name not in peers]
-    print(heading("Beside other libraries", *sorted({PEERS[name].package for name in peers} - {None})))
-    for name in missing:
-        print(f"{name}: not installed (pip install {PEERS[name].package})\n")
+    names = args.only or (QUICK if args.quick else DATA_SETS)
+    wanted = {peer: found for name in names for peer, found in peers_of(name).items() if is_wanted(peer, found, args)}
+    reasons = {peer: found.why_not() for peer, found in wanted.items()}
+    present = {peer: found for peer, found in wanted.items() if reasons[peer] is None}
+    print(heading("Beside other libraries", *sorted({found.distribution for found in present.values()} - {None})))
+    for peer, reason in reasons.items():
+        if reason:
+            print(f"{peer}: left out, {reason}\n")
     plot = args.plot or (None if args.quick else Path(__file__).with_suffix(".png"))
     if plot and importlib.util.find_spec("matplotlib") is None:
         print("matplotlib: not installed, so no figure\n")
         plot = None
     n_runs = args.runs or (1 if args.quick else 3)
-    names = args.only or (QUICK if args.quick else DATA_SETS)
-    results = {name: measure(name, peers, n_runs, args.seconds) for name in names}
+    results = {
+        name: measure(name, [peer for peer in peers_of(name) if peer in present], n_runs, args.seconds)
+        for name in names
+    }
     print_tables(results, args.seconds)
     if args.json:
         write_json(args.json, results=results)

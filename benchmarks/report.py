@@ -1,9 +1,11 @@
 """What the benchmark scripts share: the heading, markdown tables, paired timing, JSON."""
 
+import datetime
 import importlib.util
 import json
 import os
 import platform
+import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +13,11 @@ from pathlib import Path
 import numpy as np
 
 PACKAGES = ("numpy", "scipy", "scikit-learn")
+OPTIONAL = (
+    "celer", "dask", "dask-ml", "pyarrow", "river", "scikit-learn-intelex", "skglm", "torch", "vowpalwabbit",
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parent.parent
+MEASURED_CODE = ("sk_gdlinear", "benchmarks/*.py", "pyproject.toml")  # changes elsewhere do not make a tree "changed"
 
 
 def _cpu_model():
@@ -23,6 +30,36 @@ def _cpu_model():
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def _memory():
+    """Memory of the machine as text."""
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
+    except (AttributeError, ValueError):  # Windows has no such call
+        return "unknown"
+
+
+def _git(*arguments):
+    """What git prints, None where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def commit():
+    """The commit that is measured, as text; "with changes" if its code is not what lies in the tree.
+
+    ``BENCHMARK_COMMIT`` says it where the tree came without its history.
+    """
+    if "BENCHMARK_COMMIT" in os.environ:
+        return os.environ["BENCHMARK_COMMIT"]
+    found = _git("rev-parse", "--short=10", "HEAD")
+    if found is None:
+        return "unknown"
+    return f"{found} with changes" if _git("status", "--porcelain", "--", *MEASURED_CODE) else found
+
+
 def _own_version():
     """Version of sk_gdlinear, and whether its compiled kernels are there."""
     try:
@@ -33,11 +70,23 @@ def _own_version():
     return f"{number} ({'compiled kernels' if compiled else 'reference implementation only'})"
 
 
+def _installed(package):
+    """Whether there is a package of this name."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def environment(*packages):
-    """Machine, versions (also of `packages`) and threads of this run."""
+    """Commit, date, machine, versions (also of `packages`) and threads of this run."""
     return {
+        "commit": commit(),
+        "date": datetime.date.today().isoformat(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
+        "memory": _memory(),
         "BLAS threads": os.environ.get("OPENBLAS_NUM_THREADS", "not set"),
         "python": platform.python_version(),
         **{name: version(name) for name in (*PACKAGES, *packages)},
@@ -96,6 +145,6 @@ def spread(values, digits=1):
 
 
 def write_json(path, **tables):
-    """Store the environment and the rows of every table."""
-    content = {"environment": environment(), **tables}
+    """Store the environment, with the versions of all peers that are installed, and the rows of every table."""
+    content = {"environment": environment(*filter(_installed, OPTIONAL)), **tables}
     Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False, default=float) + "\n")

@@ -1,9 +1,10 @@
 """Sparse rows beside SGDRegressor on the same CSR matrix: time per epoch, and time to its training R².
 
-``python benchmarks/sparse_rows.py`` prints two markdown tables; ``--quick`` takes small matrices. Every matrix has 50
+``python benchmarks/sparse_rows.py`` prints three markdown tables; ``--quick`` takes small matrices. Every matrix has 50
 entries a row in random columns; the last columns of the first table say what ten times as many columns cost, us and a
-bare product ``X @ w``, which reads every entry's weight just once: more columns stay in no cache. All of it runs in one
-thread, so that ``--cpu`` counts processor time, where other work takes turns on the machine.
+bare product ``X @ w``, which reads every entry's weight just once: more columns stay in no cache. The last table is of
+few rows in 4,194,304 columns, as after hashing features: time and peak memory of a fit. All runs in one thread, so that
+``--cpu`` counts processor time, where other work takes turns on the machine.
 """
 
 import os
@@ -19,11 +20,14 @@ import numpy as np
 from sklearn.linear_model import SGDRegressor
 
 from data import sparse_rows
+from memory import peak_extra
 from report import heading, interleaved, milliseconds, spread, table, write_json
 from sk_gdlinear import GDLinearRegressor
 
 SHAPES = [(200_000, 100_000), (200_000, 1_000_000)]
 QUICK_SHAPES = [(10_000, 5_000), (10_000, 50_000)]
+HASHED = {"n": 2_000, "d": 1 << 22, "per_row": 20}
+PENALTIES = {None: 1e-4, "l2": 1e-4, "l1": 1e-2}  # and their strengths
 BATCH_SIZES = (32, 256)
 EPOCHS = 4  # timed together, beyond the second, in which the gradient table of variance reduction is filled
 MOST_EPOCHS = 100  # tried, to come as far as SGDRegressor
@@ -108,12 +112,44 @@ def accuracy_rows(problems, clock):
     return rows
 
 
+def hashed_rows(n_runs, clock):
+    """Rows of the third table: as many epochs of both, and our fit by default, with its end."""
+    X, y = sparse_rows(**HASHED)
+    small = sparse_rows(n=200, d=2_000, per_row=20)
+    epochs = {"max_iter": EPOCHS, "tol": None}
+    rows = []
+    for penalty, alpha in PENALTIES.items():
+        params = {"penalty": penalty, "alpha": alpha, "random_state": 0}
+        calls = {
+            "peer": lambda X, y, p=params: SGDRegressor(**p, **epochs).fit(X, y),
+            "ours": lambda X, y, p=params: GDLinearRegressor(**p, **epochs).fit(X, y),
+            "default": lambda X, y, p=params: GDLinearRegressor(**p).fit(X, y),
+        }
+        for call in calls.values():
+            call(*small)  # loads all code
+        times = interleaved({name: lambda call=call: call(X, y) for name, call in calls.items()}, n_runs, clock)
+        peaks = {name: peak_extra(lambda call=call: call(X, y)) / 1e6 for name, call in calls.items()}
+        rows.append(
+            {
+                "penalty": str(penalty),
+                f"SGDRegressor ms, {EPOCHS} epochs": float(np.median(times["peer"])),
+                "ours ms": float(np.median(times["ours"])),
+                "ratio": float(np.median(times["peer"] / times["ours"])),
+                "default fit ms": float(np.median(times["default"])),
+                "SGDRegressor MB": peaks["peer"],
+                "ours MB": peaks["ours"],
+                "default fit MB": peaks["default"],
+            }
+        )
+    return rows
+
+
 def parse_args():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small matrices, few runs")
     parser.add_argument("--runs", type=int, help="paired runs per row (default 5, quick 3)")
-    parser.add_argument("--only", choices=["epochs", "accuracy"], help="one table alone")
+    parser.add_argument("--only", choices=["epochs", "accuracy", "hashed"], help="one table alone")
     parser.add_argument("--cpu", action="store_true", help="processor time in place of time on the wall")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     return parser.parse_args()
@@ -131,6 +167,10 @@ def main():
             lambda: epoch_rows(problems, args.runs or (3 if args.quick else 5), clock),
         ),
         "accuracy": ("Milliseconds to SGDRegressor's training R²", lambda: accuracy_rows(problems, clock)),
+        "hashed": (
+            "A fit to {n:,} × {d:,}, {per_row} entries a row (ratio = SGDRegressor / ours)".format_map(HASHED),
+            lambda: hashed_rows(args.runs or (3 if args.quick else 5), clock),
+        ),
     }
     print(heading("Sparse rows"))
     results = {}

@@ -8,6 +8,8 @@
   scikit-learn-intelex's incremental least squares, which is exact and refits nothing, as the limit.  Those that are not
   installed are left out.  Chunk by chunk the models take turns; time per call is the total over the calls.
 - One row: the median time of calls, in blocks that take turns, and the same within ``sklearn.config_context``.
+- Hashed rows: time per call, numbers a column of the pickled model, and R² on rows to come, of streams of words hashed
+  to many columns, beside SGDRegressor.
 - Many calls: time per call and bytes of the pickled model as a stream of single rows goes on.
 """
 
@@ -238,6 +240,42 @@ def one_row_rows():
     return rows
 
 
+def hashed_rows(n_columns, chunks, n_rows, most_calls):
+    """Rows of the table of streams of hashed words."""
+    rows = []
+    X, y = data.hashed_words(n_rows, n_columns)
+    n_train = n_rows * 4 // 5
+    for chunk_rows in chunks:
+        n = min(n_train, most_calls * chunk_rows)
+        models = {
+            "squared error": GDLinearRegressor(random_state=0),
+            "average=False": GDLinearRegressor(average=False, random_state=0),
+            "huber": GDLinearRegressor("huber", random_state=0),
+            "SGDRegressor": SGDRegressor(random_state=0),
+            "SGDRegressor, average=True": SGDRegressor(average=True, random_state=0),
+        }
+        parts = [slice(start, min(start + chunk_rows, n)) for start in range(0, n, chunk_rows)]
+        pieces = [(X[part], y[part]) for part in parts]
+        for name, model in models.items():
+            seconds = []
+            for piece in pieces:
+                start = time.perf_counter()
+                model.partial_fit(*piece)
+                seconds.append(time.perf_counter() - start)
+            rows.append(
+                {
+                    "columns": f"{n_columns:,}",
+                    "chunk": chunk_rows,
+                    "rows": f"{n:,}",
+                    "model": name,
+                    "µs per call": 1e6 * float(np.median(seconds)),
+                    "numbers a column": len(pickle.dumps(model)) / (8 * n_columns),
+                    "R² on the rows to come": model.score(X[n_train:], y[n_train:]),
+                }
+            )
+    return rows
+
+
 def many_calls_rows(n_calls):
     """Rows of the table of a long stream of single rows."""
     X, y = data.gaussian(1_000, 20)
@@ -270,12 +308,15 @@ def main():
     names = args.only or (["small"] if args.quick else ["diamonds", "correlated", "gaussian"])
     print(heading("Streams"))
     one_row, many = one_row_rows(), many_calls_rows(10_000 if args.quick else args.many)
+    n_columns, n_rows = (1 << 14, 10_000) if args.quick else (1 << 20, 50_000)
+    hashed = hashed_rows(n_columns, (1, 100, 5_000), n_rows, args.calls)
     rows = stream_rows(names, args.calls)
     print(f"## One pass of partial_fit\n\n{table(rows)}")
     print(f"\n## One row of 20 numbers\n\n{table(one_row)}")
     print(f"\n## A long stream of single rows of 20 numbers\n\n{table(many)}")
+    print(f"\n## Rows of 20 words, hashed\n\n{table(hashed)}")
     if args.json:
-        write_json(args.json, streams=rows, one_row=one_row, many_calls=many)
+        write_json(args.json, streams=rows, one_row=one_row, many_calls=many, hashed=hashed)
 
 
 if __name__ == "__main__":

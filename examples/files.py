@@ -50,8 +50,8 @@ def limit_memory(n_bytes):
 
 
 # %%
-# The first call makes one epoch.  The second could be in another process, later: it finds the checkpoint, and makes the
-# two that are missing.
+# The first call makes one epoch.  The second could be in another process, later: it finds the checkpoint and goes on
+# from it.  Of the three epochs that it may make in all it needs two: the second changes nothing, as its last line says.
 
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
@@ -60,9 +60,8 @@ with tempfile.TemporaryDirectory() as name:
     limit_memory(n_bytes * 3 // 4)
     batches = ParquetBatches(folder / "data", target="price", batch_rows=16_384)
     print(f"{batches.n_rows:,} rows, {n_bytes / 1e6:.0f} MB, of which memory may take three quarters")
-    model = GDLinearRegressor(random_state=0)
-    model.fit_batches(batches, epochs=1, checkpoint=folder / "model.checkpoint", progress=True)
-    model = GDLinearRegressor(random_state=0)
-    model.fit_batches(batches, epochs=3, checkpoint=folder / "model.checkpoint", progress=True)
+    for epochs in (1, 3):
+        model = GDLinearRegressor(random_state=0, verbose=1)
+        model.fit_batches(batches, epochs=epochs, checkpoint=folder / "model.checkpoint", progress=True)
     R2 = np.average([model.score(pd.DataFrame(X, columns=batches.columns), y) for X, y in batches])
-    print(f"R2 = {R2:.4f} after {model.n_iter_} epochs")
+    print(f"R2 = {R2:.4f} after {model.n_iter_} epochs ({model.stop_reason_})")

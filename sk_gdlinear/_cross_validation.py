@@ -9,10 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ._data.folds import HELD_OUT, TRAINED, FoldMoments, as_slice
+from ._compat import is_other_array
+from ._data.folds import HELD_OUT, TRAINED, FoldMoments
+from ._data.order import as_slice, cut_in_order
+from ._data.standardize import Standardization
+from ._descent.backend import choose_backend
 from ._descent.rent_or_buy import MOST_COLUMNS
 from ._fit.path import TrainedModel, elastic_net, squared_errors
 from ._objective.losses import SquaredError
+from ._objective.objective import problem_of_loss
 from .estimator import GDLinearRegressor
 
 # Scores that need no predictions where the loss is the squared error.
@@ -107,13 +112,14 @@ class MomentSearch:
 
     def __init__(self, problem, folds, each):
         self.problem, self.folds, self.each = problem, folds, each
-        self.moments = FoldMoments(problem.rows, folds, each)
+        of = choose_backend(problem.rows.X).joint_moments
+        self.moments = FoldMoments(problem.rows, folds, each, of)
 
     @staticmethod
     def is_possible(model, d, k):
         """Whether the moments determine the fit, and are small enough."""
         squared = model.loss == "squared_error" or type(model.loss) is SquaredError
-        return squared and model.standardize and model.precondition is not False and d + k <= MOST_COLUMNS
+        return squared and model.standardize and bool(model.precondition) and d + k <= MOST_COLUMNS
 
     def scores(self):
         """Return the ``Scores`` of every split."""
@@ -215,32 +221,23 @@ class DescentSearch:
         for alpha in grid.alphas[place][:until]:
             model = GDLinearRegressor(**problem.model.get_params(deep=False))
             model.set_params(alpha=alpha, l1_ratio=grid.l1_ratios[place], penalty="elasticnet")
-            model.fit(problem.rows.X, y, weight, **start)
+            model.fit(getattr(problem.rows.X, "array", problem.rows.X), y, weight, **start)
+            if is_other_array(model.coef_):
+                from ._array.parameters import to_numpy_parameters
+
+                to_numpy_parameters(model)
             start = {"coef_init": model.coef_, "intercept_init": model.intercept_}
             yield model
 
     def _errors(self, model, order, coef, intercept):
         """Return mean losses, squared errors, and these in units of the targets' variance, on some rows; (k,) each."""
         rows, loss = self.problem.rows, model._loss()
-        squared, size = type(loss) is SquaredError, max(1, BLOCK_NUMBERS // rows.X.shape[1])
-        total, sums = 0.0, np.zeros((3, len(intercept)))
-        Y = rows.Y[order].astype(np.float64)
+        Y, E = rows.Y[order].astype(np.float64), _errors(rows, order, coef, intercept)
         weight = np.ones(len(order)) if rows.weight is None else rows.weight[order].astype(np.float64)
-        centre = weight @ Y / weight.sum()
-        for start in range(0, len(order), size):
-            part, s = order[start : start + size], weight[start : start + size]
-            E = rows.X[as_slice(part)] @ coef.T + intercept - Y[start : start + size]
-            sums += np.array(
-                [
-                    s @ (0.0 * E if squared else loss.value(E.copy())),
-                    s @ E**2,
-                    s @ (Y[start : start + size] - centre) ** 2,
-                ]
-            )
-            total += s.sum()
-        losses, squares, variance = sums / total
+        squares, variance = (weight @ A**2 / weight.sum() for A in (E, Y - weight @ Y / weight.sum()))
+        losses = squares if type(loss) is SquaredError else weight @ loss.value(E) / weight.sum()
         relative = np.where(np.ptp(Y, axis=0) > 0.0, squares / np.where(variance > 0.0, variance, 1.0), squares > 0.0)
-        return squares if squared else losses, squares, relative
+        return losses, squares, relative
 
     def chosen(self, place, choice):
         """Return the model of all rows for a strength, and the path to it where that is small."""
@@ -254,6 +251,16 @@ class DescentSearch:
         coef, intercept = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
         unfinished = int(model.stop_reason_ == "max_iter" and model.tol is not None)
         return Chosen(coef, intercept, model.n_iter_, coefs, unfinished)
+
+
+def _errors(rows, order, coef, intercept):
+    """Return the errors of parameters on some rows, in NumPy."""
+    (k, d), X = coef.shape, rows.X
+    if hasattr(X, "backend"):  # on a device
+        problem = problem_of_loss(rows, SquaredError(), Standardization.identity(d, k, np.float64))
+        return X.backend.errors(problem, order, coef, intercept)
+    parts = cut_in_order(order, max(1, BLOCK_NUMBERS // d))
+    return np.concatenate([X[part] @ coef.T + intercept - rows.Y[part] for part in parts])
 
 
 def choose(scores, rule):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from inspect import signature
 from math import isfinite
 from numbers import Integral, Real
@@ -26,15 +27,15 @@ from ._compat import (
     is_other_array,
     validate_parameter_constraints,
 )
-from ._data.checks import as_csr, check_alpha, check_fitted, check_indices, check_parameters, make_generator
+from ._data.checks import as_csr, check_alpha, check_fitted, check_indices, check_numbers, make_generator
 from ._data.threads import map_blocks, n_numbers, parts, threads
 from ._descent.step_size import SCHEDULES, make_schedule
 from ._fit.build import AUTO_BATCH_SIZE, Hyperparameters
 from ._fit.monitors import CallbackMonitor, VerboseMonitor
-from ._fit.state import check_state, marked, pack, unmarked
+from ._fit.state import CURVES, check_state, marked, pack, unmarked
 from ._objective.checks import check_derivative, check_loss, check_penalty, check_proximal
 from ._objective.losses import LOSSES, Loss
-from ._objective.penalties import Box, ElasticNet, Penalty, positive, within_bounds
+from ._objective.penalties import Box, ElasticNet, Penalty, of_columns, positive, within_bounds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 # From the name of a penalty to the share of its absolute values; None takes the parameter ``l1_ratio``.
 PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None}
+
+# Types of values of which equal ones are equally allowed.
+PLAIN = str, int, float, bool, type(None)
 
 # Rows predicted at once in float64 where the data is float32.
 PREDICT_ROWS = 8192
@@ -225,9 +229,7 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
 
         A warning that is a string is a ``ConvergenceWarning``.
         """
-        check_parameters(self)
-        parameters = {name: getattr(self, name) for name in self._parameter_constraints}
-        validate_parameter_constraints(self._parameter_constraints, parameters, caller_name=type(self).__name__)
+        self._check_parameters()
         attributes = vars(self).copy()
         generator = attributes.get("_state", {}).get("generator")
         position = None if generator is None else generator.bit_generator.state
@@ -252,6 +254,17 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
                 users.set_state(users_position)
             raise
 
+    def _check_parameters(self):
+        """Raise if a parameter has a value that is not allowed; plain values that were checked are not checked again.
+
+        Raises
+        ------
+        ValueError
+        """
+        values = [getattr(self, name) for name in self._parameter_constraints]
+        check = _check_once if all(type(value) in PLAIN for value in values) else _check_once.__wrapped__
+        check(type(self), *values)
+
     def _hyperparameters(self, d, k, n_updates=None):
         """Return the parameters of a descent over ``d`` features and ``k`` targets.
 
@@ -265,7 +278,7 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             step=None if self.learning_rate == "auto" else float(self.learning_rate),
             schedule=make_schedule(self.schedule, self.power_t, n_updates),
             standardize=self.standardize,
-            precondition=self.precondition,
+            precondition=self.precondition if isinstance(self.precondition, str) else bool(self.precondition),
             average=self.average,
             fit_intercept=self.fit_intercept,
             shuffle=self.shuffle,
@@ -356,28 +369,24 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             monitors.append(CallbackMonitor(self, given, attributes, context, max_epochs, n_blocks))
         return monitors
 
-    def _attributes(self, result, flat, past, longest=None):
+    def _attributes(self, result, flat, past, longest=None, columns=None):
         """Return the fitted attributes of a ``Result``.
 
-        ``past`` are the curves of the previous calls, and ``longest`` the values of a curve that are kept at most.
+        ``past`` are the curves of the previous calls, ``longest`` the values of a curve that are kept at most, and
+        ``columns`` the ``NonemptyColumns`` that were fitted, None for all.
         """
         standardization = result.standardization
-        coef, intercept = within_bounds(
-            self.penalty, *standardization.to_user(result.W, result.b), standardization.shift
-        )
+        penalty = self.penalty if columns is None else of_columns(self.penalty, columns.numbers)
+        coef, intercept = within_bounds(penalty, *standardization.to_user(result.W, result.b), standardization.shift)
         if not np.isfinite(coef).all():
             raise ValueError(
                 f"The coefficients have no number in {coef.dtype}: the units of y are too large beside those of X. "
                 "Pass float64, or choose other units."
             )
-        curve, validation_curve = past
-        validated = result.best_epoch is not None
-        if validated or validation_curve is not None:
-            before = [np.nan] * len(curve) if validation_curve is None else validation_curve
-            validation_curve = [*before, *(losses.validation for losses in result.history)]
-            validation_curve = validation_curve if longest is None else validation_curve[-longest:]
-        best_iter = len(curve) + result.best_epoch if validated else None
-        curve = [*curve, *(losses.objective for losses in result.history)]
+        coef = coef if columns is None else columns.spread(coef)
+        curves = curves_after(past, result.history, result.best_epoch)
+        if longest is not None:
+            curves |= {name: curves[name] and curves[name][-longest:] for name in CURVES}
         return {
             "coef_": coef[0] if flat else coef,
             "intercept_": intercept[0] if flat else intercept,
@@ -385,18 +394,16 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             "t_": result.n_updates,
             "learning_rate_": result.step,
             "batch_size_": result.batch_size,
-            "loss_curve_": curve if longest is None else curve[-longest:],
-            "validation_loss_curve_": validation_curve,
-            "best_iter_": best_iter,
             "stop_reason_": result.stop_reason,
-        }
+        } | curves
 
-    def _store(self, attributes, method, statistics, generator, monitors, memory=None, n_calls=None):
+    def _store(self, attributes, method, statistics, generator, monitors, memory=None, n_calls=None, columns=None):
         """Set the fitted attributes, and close the monitors."""
         vars(self).update(attributes)
-        reported = tuple(a.copy() for a in self._fitted_parameters())
+        coef, intercept = self._fitted_parameters()
+        reported = coef.copy() if columns is None else columns.take(coef), intercept.copy()
         n_calls = len(self.loss_curve_) if n_calls is None else n_calls
-        self._state = pack(method, statistics, generator, reported, n_calls, memory)
+        self._state = pack(method, statistics, generator, reported, n_calls, memory, columns)
         for monitor in monitors:
             monitor.end(attributes["stop_reason_"], method.notes)
 
@@ -424,6 +431,37 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
                 "the best with a validation set; fit with warm_start=True continues from it."
             )
         return self
+
+
+@lru_cache(maxsize=256, typed=True)
+def _check_once(estimator_class, *values):
+    """Raise if a value of a parameter is not allowed; called once for the same values."""
+    constraints = estimator_class._parameter_constraints
+    parameters = dict(zip(constraints, values, strict=True))
+    check_numbers(parameters)
+    validate_parameter_constraints(constraints, parameters, caller_name=estimator_class.__name__)
+
+
+def curves_after(past, history, best_epoch):
+    """Return the fitted attributes that are curves, and the place of the best epoch in them.
+
+    Parameters
+    ----------
+    past : tuple
+        The curves of the calls before.
+    history : sequence of EpochLosses
+    best_epoch : int or None
+        From 1; None without a validation set.
+    """
+    curve, validation_curve = past
+    if best_epoch is not None or validation_curve is not None:
+        before = [np.nan] * len(curve) if validation_curve is None else validation_curve
+        validation_curve = [*before, *(losses.validation for losses in history)]
+    return {
+        "loss_curve_": [*curve, *(losses.objective for losses in history)],
+        "validation_loss_curve_": validation_curve,
+        "best_iter_": None if best_epoch is None else len(curve) + best_epoch,
+    }
 
 
 def _in_parts(X, coef, intercept, n_jobs):

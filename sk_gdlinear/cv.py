@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from scipy.sparse import issparse
 from sklearn import get_config
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import check_cv
@@ -19,12 +19,20 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._compat import Interval, StrOptions, accepts_weights, validate_parameter_constraints
+from ._compat import (
+    Interval,
+    StrOptions,
+    accepts_weights,
+    has_other_arrays,
+    is_other_array,
+    validate_parameter_constraints,
+)
 from ._cross_validation import KNOWN_SCORES, Grid, Problem, regressor_of, search
-from ._data.checks import check_indices, check_parameters, make_generator
+from ._data.checks import check_indices, make_generator
 from ._data.folds import Folds
 from ._data.statistics import StreamStatistics
 from ._fit.path import EPS_L1, EPS_L2, alpha_grid, strongest_alpha
+from ._in_memory import InMemoryMixin
 from .base import GDLinearModel
 from .estimator import GDLinearRegressor
 
@@ -38,7 +46,7 @@ if TYPE_CHECKING:
 _OF_MODEL = GDLinearModel._parameter_constraints
 
 
-class GDLinearRegressorCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class GDLinearRegressorCV(InMemoryMixin, BaseEstimator):
     r"""Linear regression whose penalty is chosen by cross-validation, at the price of few fits.
 
     Chooses ``alpha``, and ``l1_ratio`` with "elasticnet", as a grid search over ``GDLinearRegressor`` would, and fits
@@ -148,6 +156,11 @@ class GDLinearRegressorCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
     -----
     Integer weights equal repeated rows within a split, in the fits and in the held-out scores; the mean over splits is
     not weighted.  Scorers get the weights if they take ``sample_weight``.  Several targets share one strength.
+
+    With scikit-learn's ``array_api_dispatch``, X may be an array of another library, such as a tensor on a GPU: the
+    fitted arrays, ``alphas_`` and ``mse_path_`` included, are then where X is, and ``cv_results_`` is in NumPy.  For
+    squared errors only second moments are brought to NumPy.  The splitter gets X as it is and y in NumPy, a score that
+    is computed from predictions a model and held-out rows in NumPy.
 
     Groups of rows, for ``GroupKFold`` and its like, are passed as ``fit(X, y, groups=...)`` once metadata routing is
     on: ``sklearn.set_config(enable_metadata_routing=True)``.
@@ -304,20 +317,14 @@ class GDLinearRegressorCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Predictions, 1-D if the y fitted was; float32 for float32 X.
         """
         check_is_fitted(self)
+        if has_other_arrays(X) or is_other_array(self.coef_):
+            from ._array.fit import predict
+
+            return predict(self, X)
         if issparse(X):
             check_indices(X)
         X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=[np.float64, np.float32])
         return regressor_of(self.coef_, self.intercept_).predict(X)
-
-    # Data is checked as for the regressor.
-    _validate = GDLinearRegressor._validate
-    _add_rows = GDLinearRegressor._add_rows
-
-    def __sklearn_tags__(self):
-        """Return scikit-learn's tags: sparse X is accepted."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return how metadata is routed: ``groups`` and the like to the splitter, weights to the scorer.
@@ -337,14 +344,19 @@ class GDLinearRegressorCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _fit(self, X, y, sample_weight, params):
         """Set the fitted attributes; return how many descents were not finished."""
-        model = self._model()
+        model, given = self._model(), X
+        if has_other_arrays(*params.values()):
+            from ._array.checks import in_numpy
+
+            params = {name: in_numpy(value) for name, value in params.items()}
         X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=True)
         to_splitter, to_scorer, scoring = self._routed(sample_weight, params)
         statistics = StreamStatistics.empty(X.shape[1], Y.shape[1], True)
         rows = self._add_rows(statistics, X, Y, sample_weight)
         grid = self._grid(rows, statistics, model._loss())
-        targets = Y[:, 0] if flat else Y
-        folds = Folds.of(check_cv(self.cv).split(X, targets, **to_splitter), X.shape[0], sample_weight)
+        targets = Y[:][:, 0] if flat else Y[:]
+        splits = check_cv(self.cv).split(getattr(X, "array", X), targets, **to_splitter)
+        folds = Folds.of(splits, X.shape[0], sample_weight)
         problem = Problem(model, rows, sample_weight, flat, grid, scoring, to_scorer)
         scores, squares, (place, choice), chosen, n_unfinished = search(
             problem, folds, self.rule, self._each, self.verbose
@@ -356,6 +368,10 @@ class GDLinearRegressorCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         vars(self).pop("coef_path_", None)
         if chosen.coefs is not None:
             self.coef_path_ = np.moveaxis(chosen.coefs[:, 0] if flat else chosen.coefs, 0, -1)
+        if has_other_arrays(given):
+            from ._array.parameters import in_namespace
+
+            vars(self).update(in_namespace(X.namespace, vars(self)))
         return n_unfinished
 
     def _restore(self, attributes):
@@ -370,7 +386,7 @@ class GDLinearRegressorCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if not isinstance(self.random_state, Integral):  # the same in all threads
             params["random_state"] = int(make_generator(self.random_state).integers(2**31))
         model = GDLinearRegressor(**params)
-        check_parameters(model)
+        model._check_parameters()
         return model
 
     def _each(self, function, items):

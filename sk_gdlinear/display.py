@@ -27,7 +27,7 @@ class LossCurveDisplay:
     Parameters
     ----------
     loss_curve : array-like of shape (n_epochs,)
-        Training objective after each epoch (or ``partial_fit``).
+        Training objective after each epoch of ``fit`` or ``fit_batches``, or after each call of ``partial_fit``.
     validation_loss_curve : array-like of shape (n_epochs,), default=None
         The same of a validation set; NaN leaves a gap.
     best_iter : int, default=None
@@ -36,6 +36,8 @@ class LossCurveDisplay:
         Name of the estimator in the legend.
     unit : str, default="squared units of y"
         Unit of the losses, for the label of the axis.
+    step : str, default="epoch"
+        What lies between two values of the curve, for the label of the other axis.
 
     Attributes
     ----------
@@ -70,12 +72,14 @@ class LossCurveDisplay:
         best_iter: int | None = None,
         name: str | None = None,
         unit: str = "squared units of y",
+        step: str = "epoch",
     ) -> None:
         self.loss_curve = loss_curve
         self.validation_loss_curve = validation_loss_curve
         self.best_iter = best_iter
         self.name = name
         self.unit = unit
+        self.step = step
 
     @classmethod
     def from_estimator(
@@ -120,6 +124,7 @@ class LossCurveDisplay:
             best_iter=getattr(estimator, "best_iter_", None),
             name=name,
             unit="units of y" if getattr(estimator, "loss", None) == "quantile" else "squared units of y",
+            step="epoch" if getattr(estimator, "stop_reason_", None) is not None else "call of partial_fit",
         )
         return display.plot(ax, line_kw=line_kw)
 
@@ -172,7 +177,7 @@ class LossCurveDisplay:
         if _span(ax) > LOG_RATIO:
             ax.set_yscale("log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        ax.set(xlabel="epoch", ylabel=f"loss ({self.unit})")
+        ax.set(xlabel=self.step, ylabel=f"loss ({self.unit})")
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure
         return self

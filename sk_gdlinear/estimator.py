@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy.sparse import issparse
-from sklearn.base import clone
-from sklearn.utils.validation import validate_data
 
 from ._compat import has_other_arrays, with_callbacks
 from ._data.checks import (
-    as_csr,
     as_dtype,
     as_targets,
     check_finite,
-    check_indices,
     check_start,
-    check_weights,
-    clear_overflow,
     make_generator,
 )
 from ._data.rows import Rows
@@ -34,8 +27,9 @@ from ._fit.build import (
     reparametrise,
 )
 from ._fit.loop import EpochLosses, Result, fit_loop, fit_once
+from ._fit.nonempty_columns import columns_to_fit, of_columns
 from ._fit.quick import learn_quickly, remember_parameters
-from ._fit.state import pack_memory, unpack
+from ._fit.state import dtype_of, pack_memory, pack_wide, reported_parameters, unpack, unpack_wide
 from ._fit.stream import (
     CONTRADICTED,
     LONGEST_CURVE,
@@ -48,6 +42,8 @@ from ._fit.stream import (
     with_minimum_at,
 )
 from ._fit.validation import ValidationSet, split_off
+from ._fit.wide_stream import WideStream, is_wide
+from ._in_memory import InMemoryMixin
 from .base import GDLinearModel
 from .streaming import BatchFitting
 
@@ -57,7 +53,7 @@ if TYPE_CHECKING:
     from .base import Rows as RowsLike
 
 
-class GDLinearRegressor(BatchFitting, GDLinearModel):
+class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
     r"""Linear regression by mini-batch gradient descent.
 
     Minimises the half mean squared error, or another loss, summed over targets, plus a penalty if there is one,
@@ -155,7 +151,7 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         rows of ``fit`` there is no noise to average, and the newest is reported.  If True, and with the automatic
         step, ``fit`` also reduces the variance of the gradient, but not with ``batch_size=None``.
     max_iter : int, default=1000
-        Epochs at most.
+        Epochs of ``fit`` at most; ``fit_batches`` has ``epochs`` instead.
     tol : float or None, default=1e-4
         Training stops when the gain in the training objective still to be expected is at most ``tol`` times the
         objective of the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to
@@ -163,8 +159,9 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         the loss itself.  Once the second moments of all rows are known, what is left to gain is computed from the exact
         gradient: half the squared Newton decrement, or the duality gap.  Before, it is extrapolated from the gains of
         the last epochs, at least 500 updates are made unless nothing moves any more, and training only ends if the
-        second moments of a sample agree.  With a step or schedule of your own, ``precondition=False`` or more features
-        than ``precondition`` allows, the extrapolation decides alone.  None runs ``max_iter`` epochs.
+        second moments of a sample agree, with ``precondition=False`` also those of all rows where they are few.  With
+        a step or schedule of your own, or more features than ``precondition`` allows, the extrapolation decides alone.
+        None runs ``max_iter`` epochs.
         With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
         scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2
@@ -176,7 +173,8 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
     early_stopping : bool, default=False
         Whether ``fit`` holds out ``validation_fraction`` of the rows at random, stops by the loss on them, and reports
         the coefficients of the epoch with the lowest one.  A validation set given to ``fit`` is used in the same way,
-        whatever ``early_stopping`` is, and no rows are then held out.  Not available in ``partial_fit``.
+        whatever ``early_stopping`` is, and no rows are then held out.  ``fit_batches`` holds out no rows, so it needs a
+        validation set, and ``partial_fit`` cannot stop early.
     validation_fraction : float, default=0.1
         Fraction of the rows held out, between 0 and 1, rounded up to whole rows.
     warm_start : bool, default=False
@@ -197,10 +195,10 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
     random_state : int, RandomState or None, default=None
         Seed of the row orders.  None takes fresh entropy; NumPy's global generator is never used.
     verbose : int, default=0
-        1 prints a line per epoch, or per ``partial_fit``: number, training objective and validation loss in squared
-        units of y, training R² of squared errors, the gain that is left over the scale of ``tol``, step size, seconds
-        since the start of the call; after ``fit`` also why it stopped, and when variance was reduced and the second
-        moments were computed.  0 prints nothing.
+        1 prints a line per epoch of ``fit`` or ``fit_batches``, or per ``partial_fit``: number, training objective and
+        validation loss in squared units of y, training R² of squared errors, the gain that is left over the scale of
+        ``tol``, step size, seconds since the start of the call; after the epochs also why they ended, and when variance
+        was reduced and the second moments were computed.  0 prints nothing.
 
     Attributes
     ----------
@@ -221,7 +219,7 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
     loss_curve_ : list of float
         Training objective over all rows, penalty included, of the coefficients that would be reported after each epoch
         of ``fit``, in squared units of y (in units of y for "quantile"); after each ``partial_fit``, the objective over
-        its rows; of a stream the newest 10,000 values are kept.
+        its rows, of which the newest 10,000 values are kept.  For the epochs of ``fit_batches`` see there.
     validation_loss_curve_ : list of float or None
         Loss of the validation set, without the penalty, entry for entry; NaN for a ``partial_fit`` or an epoch without
         one.  None where there has been no validation set.
@@ -229,8 +227,9 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         Epoch, as a position in the curves counted from 1, with the lowest validation loss, whose coefficients are
         reported.  None where the last call had no validation set.
     stop_reason_ : str or None
-        "converged" or, by the validation loss, "early_stopping"; "max_iter"; "callback"; "interrupted".  None after
-        ``partial_fit``.
+        "converged" or, by the validation loss, "early_stopping"; "max_iter"; "callback"; "interrupted".  After
+        ``fit_batches`` also "no_change", where it is not certain that little is left to gain, and "epochs" in place of
+        "max_iter".  None after ``partial_fit``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -255,7 +254,8 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
 
     X is read in C order, or as CSR with sorted and unique indices: other layouts are copied once.  Memory beyond X is
     O(n_samples) small integers and O(n_features), one number per row and target where variance is reduced, and twice
-    the square of n_features where second moments are computed.  river's squared loss and PyTorch's ``MSELoss`` are
+    the square of n_features where second moments are computed.  Columns of sparse X without an entry cost their
+    coefficients alone where they are most columns.  river's squared loss and PyTorch's ``MSELoss`` are
     twice the loss here.
 
     References
@@ -368,6 +368,11 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         over the chunk in mini-batches; the statistics of the data, the step, the average, the counters and the row
         orders continue, and weights enter over the mean weight of all rows seen so far, this chunk included.
 
+        Without a penalty, sparse rows of more columns than that cost what their entries cost, and the model has five
+        numbers a column, three with ``average=False``.  ``coef_`` is then changed in place, as ``SGDRegressor`` does:
+        copy it to keep it.  Only columns in which large values are frequent are centred, and each coefficient is
+        averaged over the updates by rows with an entry in its column.
+
         The first call needs no ``fit`` before it, and a chunk may be a single row.  Coefficients set by hand between
         two calls are the new start: remembered rows pull towards them from then on.
 
@@ -402,41 +407,6 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
             return self
         return self._transact(self._partial_fit, X, y, sample_weight)
 
-    def score(self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the coefficient of determination of the predictions, its mean over targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
-            Rows to predict for.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Their target values.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row.
-
-        Returns
-        -------
-        score : float
-            1 less the squared error over that of predicting the mean of y.
-        """
-        if has_other_arrays(X, y, sample_weight):
-            from ._array.fit import follow
-
-            X, y, sample_weight = follow(X, X, y, sample_weight)
-        return super().score(X, y, sample_weight)
-
-    def __sklearn_tags__(self):
-        """Return scikit-learn's tags: arrays of other libraries are accepted besides those of the base class."""
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        return tags
-
-    def __sklearn_array_api_convert__(self, convert):
-        """Return a copy whose ``coef_`` and ``intercept_`` are converted, for scikit-learn's ``move_estimator_to``."""
-        from ._array.parameters import converted
-
-        return converted(self, clone(self), convert)
-
     # The HTML representation links to this, and has no tooltips without it. It names no path of this machine.
     _doc_link_module = "sk_gdlinear"
     _doc_link_template = "https://github.com/OWNER/sk_gdlinear/blob/main/sk_gdlinear/estimator.py"
@@ -457,15 +427,17 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         held_out, training_weight = self._hold_out(X, Y, sample_weight, flat, validation, warm, generator)
         n_kept = n if training_weight is None else np.count_nonzero(training_weight)
         hyper = self._hyperparameters(d, k, n_updates=t + self.max_iter * -(-n_kept // self._batch_rows(n_kept)))
-        statistics = StreamStatistics.empty(d, k, hyper.standardize)
-        rows = self._add_rows(statistics, X, Y, training_weight)
-        self._check_own(hyper, statistics)
         coef, intercept = check_start(coef_init, intercept_init, d, k)
         if warm:
             fitted = self._fitted_parameters()
             coef = fitted[0] if coef_init is None else coef
             intercept = fitted[1] if intercept_init is None else intercept
-        elif intercept_init is None:
+        if (columns := columns_to_fit(X, hyper, coef)) is not None:
+            X, held_out, hyper, coef = of_columns(columns, X, held_out, hyper, coef)
+        statistics = StreamStatistics.empty(X.shape[1], k, hyper.standardize)
+        rows = self._add_rows(statistics, X, Y, training_weight)
+        self._check_own(hyper, statistics)
+        if not warm and intercept_init is None:
             intercept = statistics.mean_intercept(coef, hyper.fit_intercept)
         start, is_warm = from_coef(coef, intercept, self.average, t), warm or coef_init is not None
         method = make_method(rows, statistics, hyper, start, self.max_iter, is_warm)
@@ -474,33 +446,39 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         past = self._past() if warm else ([], None)
 
         def attributes(result):
-            return self._attributes(result, flat, past)
+            return self._attributes(result, flat, past, columns=columns)
 
         monitors = self._monitors(attributes, (*given, sample_weight), "fit", len(past[0]), method.n_blocks)
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, held_out, monitors)
         fitted = attributes(result)
-        coef, intercept = np.atleast_2d(fitted["coef_"]), np.atleast_1d(fitted["intercept_"])
-        memory = memory_of_fit(method, statistics, hyper, coef, intercept)
-        self._store(fitted, method, statistics, generator, monitors, memory)
+        memory = None
+        if columns is None:
+            coef, intercept = np.atleast_2d(fitted["coef_"]), np.atleast_1d(fitted["intercept_"])
+            memory = memory_of_fit(method, statistics, hyper, coef, intercept)
+        self._store(fitted, method, statistics, generator, monitors, memory, columns=columns)
         return self._warning(result)
 
     @with_callbacks
     def _partial_fit(self, X, y, sample_weight):
         """Make one epoch over a chunk."""
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True holds rows out in fit; partial_fit learns from every row it is given. Set "
+                "early_stopping=False and compare score(X_val, y_val) between calls, or pass X_val and y_val to fit or "
+                "fit_batches."
+            )
         if has_other_arrays(X, y, sample_weight, vars(self).get("coef_")):
             from ._array.fit import partial_fit
 
             return partial_fit(self, X, y, sample_weight)
-        if self.early_stopping:
-            raise ValueError(
-                "early_stopping=True holds rows out in fit; partial_fit learns from every row it is given. Set "
-                "early_stopping=False and compare score(X_val, y_val) between calls, or pass X_val and y_val to fit."
-            )
-        given, first, by_hand = (X, y), not hasattr(self, "coef_"), not hasattr(self, "_state")
-        X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=first)
+        return self._learn(*self._validate(X, y, sample_weight, reset=not hasattr(self, "coef_")), (X, y))
+
+    def _learn(self, X, Y, sample_weight, flat, given):
+        """Learn from a validated chunk; return a warning, or None."""
+        first, by_hand = not hasattr(self, "coef_"), not hasattr(self, "_state")
         d, k = X.shape[1], Y.shape[1]
-        hyper, before, is_changed = self._hyperparameters(d, k), None, False
+        hyper, before, is_changed, part = self._hyperparameters(d, k), None, False, None
         if not first:
             self._check_same_shape(flat, d, k)
             if sample_weight is not None and not sample_weight.any():
@@ -509,23 +487,32 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         if remembers(hyper, d, k) and (first or not by_hand):
             return self._remember(X, Y, sample_weight, flat, hyper, given, n_calls)
         if by_hand:  # the first call, or one on coefficients that were set by hand
-            statistics, generator = StreamStatistics.empty(d, k, hyper.standardize), make_generator(self.random_state)
+            generator = make_generator(self.random_state)
         else:
-            before, statistics = unpack(self._state, hyper.standardize)
-            generator, dtype = self._state["generator"], self._state["reported"][0].dtype
+            generator, dtype = self._state["generator"], dtype_of(self._state)
             X, Y = as_dtype(X, dtype), as_targets(Y, dtype)
+        if is_wide(X, hyper, k):
+            part, wide, is_changed = self._part(X, hyper, k)
+            X, statistics, before = part.X, part.statistics, StreamState(None, None, wide.width)
+        elif by_hand:
+            statistics = StreamStatistics.empty(d, k, hyper.standardize)
+        else:
+            before, statistics = unpack(self._state, hyper.standardize, np.atleast_2d(self.coef_))
         rows = self._add_rows(statistics, X, Y, sample_weight, hyper.window)
+        shares = None if part is None else part.add(rows)
         if first:
             self._check_own(hyper, statistics)
-            coef = np.zeros((k, d))
+            coef = np.zeros((k, X.shape[1]))
             intercept = first_intercept(rows, statistics, hyper, coef)
             before = StreamState(None, None, first_width(rows, hyper, intercept))
             start = from_coef(coef, intercept, self.average)
+        elif part is not None:
+            start = part.start
         elif is_changed := before is None or self._is_changed():
             start = from_coef(*self._fitted_parameters(), self.average, getattr(self, "t_", 0))
         else:
             start = reparametrise(before.iterate, before.standardization)
-        method = make_stream_method(rows, statistics, hyper, start, before)
+        method = make_stream_method(rows, statistics, hyper, start, before, shares)
         past = ([], None) if first else self._past()
 
         def attributes(result):
@@ -535,7 +522,36 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         start_objective = method.evaluate().standardized if is_changed or hyper.step is not None else 0.0
         rng = generator if self.shuffle else None
         result = fit_once(method, rng, start_objective, n_calls + 1, monitors)
-        self._store(attributes(result), method, statistics, generator, monitors, n_calls=n_calls + 1)
+        if part is None:
+            self._store(attributes(result), method, statistics, generator, monitors, n_calls=n_calls + 1)
+            return
+        fitted = attributes(result)
+        with wide.updated(part, method) as wide:
+            coef = wide.iterate.average[0]
+            vars(self).update(fitted, coef_=coef[0] if flat else coef, _state=pack_wide(wide, generator, n_calls + 1))
+            for monitor in monitors:
+                monitor.end(None, method.notes)
+
+    def _part(self, X, hyper, k):
+        """Return the part of a wide stream that rows need, the stream, and whether the user has set the parameters."""
+        state, t = vars(self).get("_state"), getattr(self, "t_", 0)
+        if not hasattr(self, "coef_"):
+            return *WideStream.at(np.zeros((k, X.shape[1]), X.dtype), np.zeros(k), hyper).part(X, hyper), False
+        stream, is_changed = None, True
+        if state is not None and "wide" in state:
+            coef = np.atleast_2d(self.coef_)
+            stream = unpack_wide(state, coef)
+            is_changed = stream.is_changed(coef, np.atleast_1d(self.intercept_), X)
+        elif state is not None:
+            stream, is_changed = WideStream.of(*unpack(state, hyper.standardize)), self._is_changed()
+        if is_changed:
+            coef, intercept = self._fitted_parameters()
+            start = coef.astype(X.dtype, order="C"), intercept, hyper, t
+            stream = WideStream.at(*start) if stream is None else stream.moved_to(*start)
+        part, stream = stream.part(X, hyper)
+        if is_changed:
+            part.before = None
+        return part, stream, is_changed
 
     def _remember(self, X, Y, sample_weight, flat, hyper, given, n_calls):
         """Move to the minimum of the objective of all remembered rows, the chunk included."""
@@ -556,8 +572,10 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
                 moments = with_minimum_at(memory.moments, hyper.penalty, hyper.fit_intercept, coef, intercept)
                 memory = memory.replaced_by(moments)
         monitors = self._monitors(None, (*given, sample_weight), "partial_fit", n_calls)
-        kept = slice(None) if sample_weight is None or sample_weight.all() else np.flatnonzero(sample_weight)
-        X, Y, s = X[kept], Y[kept], None if sample_weight is None else sample_weight[kept]
+        s = sample_weight
+        if s is not None and not s.all():
+            kept = np.flatnonzero(s)
+            X, Y, s = X[kept], Y[kept], s[kept]
         if hyper.window is not None and len(Y) > hyper.window:  # the first rows do not enter the memory
             check_finite(X, None, type(self).__name__)
             check_finite(Y, None, type(self).__name__, "y")
@@ -586,40 +604,6 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
         remember_parameters(self, hyper)
         return UserWarning(CONTRADICTED) if contradicts else None
 
-    def _validate(self, X, y, sample_weight, reset):
-        """Return the rows ``X, Y, sample_weight``, Y 2-D, and whether y is 1-D; that X is finite is checked later."""
-        if issparse(X):
-            check_indices(X)
-        if issparse(y):
-            raise TypeError("y must be dense, got a sparse matrix or array. Pass y.toarray().")
-        with clear_overflow("X or y"):
-            X, y = validate_data(
-                self,
-                X,
-                y,
-                accept_sparse="csr",
-                reset=reset,
-                dtype=[np.float64, np.float32],
-                order="C",
-                multi_output=True,
-                y_numeric=True,
-                ensure_all_finite=False,
-            )
-        if issparse(X):
-            X = as_csr(X)
-        sample_weight = check_weights(sample_weight, X)
-        if sample_weight is not None and not sample_weight.any() and reset:
-            raise ValueError("All sample weights are zero: at least one weight must be non-zero.")
-        return X, as_targets(y, X.dtype), sample_weight, y.ndim == 1
-
-    def _add_rows(self, statistics, X, Y, sample_weight, window=None):
-        """Add the rows to the statistics and return them as ``Rows``; raise if X is not finite."""
-        rows = statistics.add(choose_backend(X), X, Y, sample_weight, window)
-        known = statistics.features is not None and rows.kept is None
-        check_finite(X, statistics.features.mean if known else None, type(self).__name__)
-        check_finite(Y, statistics.targets.mean, type(self).__name__, "y")
-        return rows
-
     def _hold_out(self, X, Y, sample_weight, flat, validation, warm, generator):
         """Return the validation rows, or None, and the weights to train with."""
         if any(given is not None for given in validation):
@@ -632,25 +616,35 @@ class GDLinearRegressor(BatchFitting, GDLinearModel):
 
     def _validation_rows(self, X, Y, flat, X_val, y_val, sample_weight_val):
         """Return the validation set, validated, as rows like those of ``X, Y``."""
+        V, Y_val, weight, flat_val = self._checked_validation(X_val, y_val, sample_weight_val, X.dtype)
+        if flat_val != flat or Y_val.shape[1] != Y.shape[1]:
+            raise ValueError(
+                f"y_val must have the dimensions and targets of y: got shapes {tuple(np.shape(y_val))} and "
+                f"{Y.shape[:1] if flat else Y.shape}."
+            )
+        return Rows(V, Y_val, weight)
+
+    def _checked_validation(self, X_val, y_val, sample_weight_val, dtype=None, reset=False):
+        """Return a validation set as ``_validate`` does, X and Y in ``dtype``; raise if it cannot be used."""
         if X_val is None or y_val is None:
             missing = "X_val" if X_val is None else "y_val"
             raise ValueError(f"A validation set needs both X_val and y_val: {missing} was not given.")
         try:
-            V, Y_val, weight, flat_val = self._validate(X_val, y_val, sample_weight_val, reset=False)
-            V, Y_val = as_dtype(V, X.dtype), as_targets(Y_val, Y.dtype)
+            V, Y_val, weight, flat_val = self._validate(X_val, y_val, sample_weight_val, reset)
+            V, Y_val = (as_dtype(a, dtype or a.dtype) for a in (V, Y_val))
             check_finite(V, None, type(self).__name__)
+            check_finite(Y_val, None, type(self).__name__, "y")
             if weight is not None and not weight.any():
                 raise ValueError("all sample_weight_val are zero; at least one must not be.")
         except ValueError as error:
             raise ValueError(f"The validation set (X_val, y_val, sample_weight_val) cannot be used: {error}") from error
-        if flat_val != flat or Y_val.shape[1] != Y.shape[1]:
-            raise ValueError(
-                f"y_val must have the dimensions and targets of y: got shapes {np.shape(y_val)} and "
-                f"{Y[:, 0].shape if flat else Y.shape}."
-            )
-        return Rows(V, Y_val, weight)
+        return V, Y_val, weight, flat_val
 
     def _is_changed(self):
         """Whether coef_ or intercept_ was set by hand since the last call."""
-        pairs = zip(self._fitted_parameters(), self._state["reported"], strict=True)
-        return not all(np.array_equal(now, reported) for now, reported in pairs)
+        reported = reported_parameters(self)
+        now = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
+        if all(np.array_equal(*pair) for pair in zip(now, reported, strict=True)):
+            return False
+        self._fitted_parameters()  # raises if they are not numbers
+        return True

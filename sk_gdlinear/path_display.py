@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from ._compat import is_other_array
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
@@ -125,6 +127,10 @@ class RegularizationPathDisplay:
         chosen = np.flatnonzero(results["param_l1_ratio"] == estimator.l1_ratio_)
         splits = [name for name in results if name.startswith("split")]
         coefs, names = getattr(estimator, "coef_path_", None), getattr(estimator, "feature_names_in_", None)
+        if is_other_array(coefs):
+            from ._array.checks import in_numpy
+
+            coefs = in_numpy(coefs)
         if coefs is not None:
             names = [f"x{j}" for j in range(coefs.shape[-2])] if names is None else list(names)
             if coefs.ndim == 3:

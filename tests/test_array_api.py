@@ -12,16 +12,19 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Lasso, Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
 import sk_gdlinear
 from builders import name_of
-from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear import GDLinearRegressor, GDLinearRegressorCV, RegularizationPathDisplay
+from sk_gdlinear._array import joint_moments
+from sk_gdlinear._array import namespace as namespace_module
 from sk_gdlinear._array.checks import namespace_of
 from sk_gdlinear._array.rows import DeviceArray, Totals
+from sk_gdlinear._data.joint_moments import JointMoments
 from sk_gdlinear.losses import Huber
 from sk_gdlinear.penalties import Box
 
@@ -326,11 +329,43 @@ def test_a_validation_set_follows_X(library):
         GDLinearRegressor().fit(library(X), library(Y), X_val=library(X))
 
 
+STREAMS = [
+    {},
+    {"window": 150},
+    {"window": 30},
+    {"fit_intercept": False},
+    {"penalty": "l2", "alpha": 0.1},
+    {"penalty": "l1", "alpha": 0.1},
+    {"positive": True},
+]
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("library", KINDS, indirect=True)
+@pytest.mark.parametrize("params", STREAMS, ids=name_of)
+@pytest.mark.parametrize("is_weighted", [False, True], ids=["equal weights", "weighted"])
+def test_partial_fit_has_the_answer_of_numpy_from_second_moments(library, params, is_weighted, monkeypatch):
+    X, Y, weight = (a.astype(library.dtype) for a in problem_data())
+    model, twin = (GDLinearRegressor(random_state=0, **params) for _ in range(2))
+    to_numpy_of = DeviceArray.__getitem__
+    copied = []
+    monkeypatch.setattr(DeviceArray, "__getitem__", lambda rows, order: copied.append(0) or to_numpy_of(rows, order))
+    for start, stop in ((0, 100), (100, 101), (101, 130), (130, 500), (500, 700)):
+        chunk = [a[start:stop] for a in (X, Y, weight)[: 2 + is_weighted]]
+        model.partial_fit(*map(library, chunk))
+        twin.partial_fit(*chunk)
+        assert library.owns(model.coef_)
+        assert_same_model(model, twin, X, library.tolerance, same_epochs=False)
+    assert_allclose(model.loss_curve_, twin.loss_curve_, rtol=10 * library.tolerance)
+    assert (model.t_, model.batch_size_) == (twin.t_, twin.batch_size_)
+    assert (not copied) is library.has_double  # products of float32 would hold too few digits
+
+
 @pytest.mark.usefixtures("dispatch")
 @pytest.mark.parametrize("library", DOUBLE, indirect=True)
-def test_partial_fit_goes_on_with_the_bits_of_numpy(library):
+def test_partial_fit_in_mini_batches_goes_on_with_the_bits_of_numpy(library):
     X, Y, weight = problem_data()
-    for params in ({}, {"loss": "huber"}, {"window": 100}):
+    for params in ({"loss": "huber"}, {"precondition": False}, {"penalty": AbsoluteValues()}):
         model, twin = (GDLinearRegressor(random_state=0, **params) for _ in range(2))
         for start in range(0, 700, 100):
             rows = slice(start, start + 100)
@@ -339,6 +374,59 @@ def test_partial_fit_goes_on_with_the_bits_of_numpy(library):
         assert library.owns(model.coef_)
         assert_array_equal(to_numpy(model.coef_), twin.coef_)
         assert model.loss_curve_ == twin.loss_curve_
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("library", ["torch float64", "torch float32", "strict float64"], indirect=True)
+def test_a_chunk_that_cannot_be_used_changes_nothing(library):
+    X, Y, _ = problem_data()
+    for window in (None, 30):
+        model = GDLinearRegressor(random_state=0, window=window).partial_fit(library(X), library(Y))
+        before = pickle.dumps(vars(model)["_state"])
+        for name, value in (("X", np.nan), ("X", np.inf), ("y", np.nan), ("y", -np.inf)):
+            bad = {"X": X[:100].copy(), "y": Y[:100].copy()}
+            bad[name][3, 1] = value
+            with pytest.raises(ValueError, match=f"Input {name} contains (NaN|infinity)"):
+                model.partial_fit(library(bad["X"]), library(bad["y"]))
+        with pytest.raises(ValueError, match="has 5 features, but .* 6 features"):
+            model.partial_fit(library(X[:, :5]), library(Y))
+        with pytest.raises(ValueError, match="coef_ of shape"):
+            model.partial_fit(library(X), library(Y[:, 0]))
+        model.partial_fit(library(X), library(Y), library(np.zeros(700)))  # contains no information
+        assert pickle.dumps(vars(model)["_state"]) == before
+    with pytest.raises(ValueError, match="sums are too large"):
+        GDLinearRegressor().partial_fit(Library("torch float64")(np.full((5, 2), 1.5e308)), [1.0] * 5)
+    with pytest.raises(ValueError, match="early_stopping=True holds rows out in fit"):
+        GDLinearRegressor(early_stopping=True).partial_fit(library(X), library(Y))
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_a_stream_keeps_the_dtype_of_its_first_chunk():
+    torch = Library("torch float64")
+    X, Y, _ = problem_data()
+    first = X[:350].astype(np.float32), Y[:350].astype(np.float32)
+    model = GDLinearRegressor().partial_fit(*map(Library("torch float32"), first))
+    model.partial_fit(torch(X[350:]), torch(Y[350:]))
+    assert model.coef_.dtype == torch.xp.float32
+    expected = GDLinearRegressor().partial_fit(*first).partial_fit(X[350:], Y[350:])
+    assert_same_model(model, expected, X, 1e-5, same_epochs=False)
+    assert_allclose(model.loss_curve_, expected.loss_curve_, rtol=1e-10)  # of rows rounded to that dtype
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_a_chunk_of_a_stream_is_not_copied(monkeypatch):
+    from sk_gdlinear._array import namespace
+
+    strict = Library("strict float32")
+    monkeypatch.setattr(namespace, "CPU_NUMBERS", 1 << 16)
+    X = strict(np.random.default_rng(0).normal(size=(200_000, 40)))  # 32 MB
+    y = strict(np.arange(200_000.0))
+    model = GDLinearRegressor()
+    tracemalloc.start()
+    model.partial_fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16e6
 
 
 @pytest.mark.usefixtures("dispatch")
@@ -524,6 +612,30 @@ def test_rows_are_taken_in_the_order_asked_for(library, order):
 
 @pytest.mark.usefixtures("dispatch")
 @pytest.mark.parametrize("library", KINDS, indirect=True)
+@pytest.mark.parametrize(
+    "rows", [None, slice(3, 600), np.arange(0, 700, 3), np.arange(20, 600)], ids=["all", "slice", "apart", "run"]
+)
+@pytest.mark.parametrize("is_weighted", [False, True], ids=["equal weights", "weighted"])
+def test_joint_moments_are_those_of_numpy(library, rows, is_weighted, monkeypatch):
+    monkeypatch.setattr(joint_moments, "BLOCK_ROWS", 100)  # several blocks
+    monkeypatch.setattr(namespace_module, "CPU_NUMBERS", 1)
+    X, Y, weight = (a.astype(library.dtype) for a in problem_data())
+    X[:, 4], weight = 0.0, (weight + 0.1).astype(np.float64) if is_weighted else None
+    X[:300, 3] *= 1e-3  # needs another factor in the first blocks
+    on_device = [DeviceArray(library(a), namespace_of(library(a))) for a in (X, Y)]
+    moments = joint_moments.joint_moments(*on_device, weight, rows)
+    expected = JointMoments.of(X, Y, weight, rows)
+    moments = moments.scaled(expected.factor)
+    assert (moments.n_rows, moments.count) == (expected.n_rows, pytest.approx(expected.count))
+    for name in ("mean", "low", "high"):
+        assert_allclose(getattr(moments, name), getattr(expected, name), rtol=1e-10)
+    size = np.sqrt(expected.products.diagonal())
+    assert (np.abs(moments.products - expected.products) <= 1e-12 * np.multiply.outer(size, size)).all()
+    assert_array_equal(moments.products[[2, 4]], 0.0)  # constant columns have no rounding
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("library", KINDS, indirect=True)
 def test_sums_over_blocks_keep_the_digits_of_float64(library):
     """In float32 1e8 would swallow every 1 that is added to it."""
     totals = Totals(namespace_of(library([0.0])))
@@ -540,6 +652,154 @@ def test_n_jobs_has_no_effect_on_tensors():
     params = {"precondition": False, "batch_size": 1000, "max_iter": 2, "tol": None, "random_state": 0}
     one, two = (GDLinearRegressor(n_jobs=n_jobs, **params).fit(torch(X), y) for n_jobs in (1, 2))
     assert_array_equal(one.coef_, two.coef_)
+
+
+# --- cross-validation ------------------------------------------------------------------------------------------------
+
+SEARCHES = [
+    {},
+    {"penalty": "l1", "rule": "one_se"},
+    {"penalty": "elasticnet", "l1_ratio": [0.2, 0.9], "scoring": "r2"},
+    {"penalty": "l1", "positive": True, "fit_intercept": False, "scoring": "neg_mean_absolute_error"},
+    {"cv": KFold(3, shuffle=True, random_state=0), "alphas": [1e-3, 1.0]},
+    {"penalty": "l1", "loss": "huber", "n_alphas": 4, "eps": 0.1},
+    {"loss": LogCosh(), "n_alphas": 3, "eps": 0.1, "cv": 3, "scoring": "r2"},
+    {"precondition": True, "loss": Huber(0.5), "n_alphas": 3, "scoring": "neg_median_absolute_error"},
+]
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("library", KINDS, indirect=True)
+@pytest.mark.parametrize("params", SEARCHES, ids=name_of)
+@pytest.mark.parametrize("is_weighted", [False, True], ids=["equal weights", "weighted"])
+def test_a_search_chooses_as_with_numpy(library, params, is_weighted):
+    X, Y, weight = (a.astype(library.dtype) for a in problem_data(n=200))
+    params = {"n_alphas": 10, "tol": 1e-9, "random_state": 0} | params
+    data = (X, Y, weight) if is_weighted else (X, Y[:, 0])
+    model, expected = GDLinearRegressorCV(**params).fit(*map(library, data)), GDLinearRegressorCV(**params).fit(*data)
+    is_exact = "loss" not in params
+    tolerance = library.tolerance if is_exact else 1e-4  # descents end anywhere within tol
+    assert (model.best_index_, model.l1_ratio_) == (expected.best_index_, expected.l1_ratio_)
+    assert model.alpha_ == pytest.approx(expected.alpha_, rel=library.tolerance)
+    for name in ("alphas_", "mse_path_"):
+        assert_allclose(to_numpy(getattr(model, name)), getattr(expected, name), rtol=10 * tolerance)
+    scores, expected_scores = (m.cv_results_["mean_test_score"] for m in (model, expected))
+    assert_allclose(scores, expected_scores, rtol=10 * tolerance)
+    prediction, expected_prediction = to_numpy(model.predict(library(X))), expected.predict(X)
+    assert np.abs(prediction - expected_prediction).max() <= tolerance * np.ptp(expected_prediction)
+    path = X.astype(float) @ to_numpy(model.coef_path_).reshape(-1, 6, model.alphas_.shape[-1]).astype(float)
+    expected_path = X.astype(float) @ expected.coef_path_.reshape(-1, 6, expected.alphas_.shape[-1])
+    assert np.abs(path - expected_path).max() <= tolerance * np.ptp(expected_path)
+    assert model.score(*map(library, data)) == pytest.approx(expected.score(*data), abs=tolerance)
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("library", KINDS, indirect=True)
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+@pytest.mark.parametrize("k", [None, 1, 2])
+def test_what_a_search_reports_is_in_the_namespace_of_X(library, loss, k):
+    X, Y, _ = problem_data(n=100)
+    weight = np.linspace(1.0, 2.0, 100)
+    y = Y[:, 0] if k is None else Y[:, :k]
+    model = GDLinearRegressorCV(loss=loss, n_alphas=3, eps=0.1, tol=1e-2).fit(library(X), library(y), library(weight))
+    prediction, xp = model.predict(library(X)), library.xp
+    names = ("coef_", "intercept_", "coef_path_", "alphas_", "mse_path_")
+    assert all(map(library.owns, (prediction, *(getattr(model, name) for name in names))))
+    assert model.coef_.dtype == prediction.dtype == getattr(xp, library.dtype)
+    real = xp.float64 if library.has_double else xp.float32
+    assert all(getattr(model, name).dtype == real for name in names[1:])
+    assert tuple(model.coef_.shape) == ((6,) if k is None else (k, 6))
+    assert tuple(prediction.shape) == y.shape
+    assert isinstance(model.score(library(X), y.tolist(), weight), float)
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("params", [{"penalty": "l2"}, {"penalty": "l1", "scoring": "r2"}], ids=name_of)
+def test_a_search_copies_no_rows_of_X_to_numpy(params, monkeypatch):
+    strict, to_numpy_of = Library("strict float32"), DeviceArray.__getitem__
+    widths = []
+    monkeypatch.setattr(
+        DeviceArray, "__getitem__", lambda rows, order: widths.append(rows.shape[1]) or to_numpy_of(rows, order)
+    )
+    X, Y, _ = problem_data()
+    GDLinearRegressorCV(n_alphas=3, cv=3, **params).fit(strict(X), strict(Y))
+    assert set(widths) == {2}  # targets
+
+
+@pytest.mark.usefixtures("dispatch")
+def test_groups_and_splitters_of_a_search_may_be_of_another_library():
+    strict = Library("strict device1")  # which NumPy cannot read
+    X, Y, _ = (a.astype(np.float32) for a in problem_data(n=120))
+    groups = np.arange(120) // 12
+    seen = []
+
+    class Splitter(GroupKFold):
+        def split(self, X, y=None, groups=None):
+            seen.append((X, y))
+            return super().split(X, y, groups)
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        models = [
+            GDLinearRegressorCV(cv=Splitter(3), n_alphas=5, scoring="neg_mean_absolute_error").fit(
+                *map(move, (X, Y)), groups=move(groups)
+            )
+            for move in (strict, np.asarray)
+        ]
+    assert strict.owns(seen[0][0])
+    assert_allclose(to_numpy(models[0].mse_path_), models[1].mse_path_, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("library", ["torch float64", "strict device1"], indirect=True)
+def test_a_search_does_not_meet_arrays_of_another_namespace(library):
+    X, Y, _ = problem_data(n=100)
+    here = GDLinearRegressorCV(n_alphas=3).fit(X, library(Y))
+    there = GDLinearRegressorCV(n_alphas=3).fit(library(X), Y)
+    assert type(here.coef_) is np.ndarray and library.owns(there.coef_)
+    for model, rows in ((here, library(X)), (there, X)):
+        with pytest.raises(ValueError, match=r"GDLinearRegressorCV.predict\(\) must use the same namespace"):
+            model.predict(rows)
+    with (
+        sklearn.config_context(array_api_dispatch=False),
+        pytest.raises(ValueError, match="without array API dispatch"),
+    ):
+        there.predict(X)
+    before = pickle.dumps(there)
+    for change, match in ((X * np.nan, "X contains NaN"), (X[0], "Expected 2D array"), (X[:5], "inconsistent numbers")):
+        with pytest.raises(ValueError, match=match):
+            there.fit(library(change), library(Y))
+    assert pickle.dumps(there) == before
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("k", [None, 2])
+def test_the_picture_of_a_search_shows_the_same_coefficients(k):
+    pytest.importorskip("matplotlib", reason="a picture needs matplotlib").use("agg")
+    strict = Library("strict device1")
+    X, Y, _ = (a.astype(np.float32) for a in problem_data(n=100))
+    y = Y[:, 0] if k is None else Y
+    models = [GDLinearRegressorCV(n_alphas=3).fit(move(X), move(y)) for move in (strict, np.asarray)]
+    coefs, expected = (RegularizationPathDisplay.from_estimator(model).coefs for model in models)
+    assert_allclose(coefs, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("library", KINDS, indirect=True)
+@pytest.mark.parametrize("k", [None, 2])
+def test_a_search_moves_between_namespaces(library, k):
+    move = pytest.importorskip("sklearn.utils._array_api", reason="no array API in this scikit-learn")
+    if not hasattr(move, "move_estimator_to"):
+        pytest.skip("this scikit-learn cannot move estimators")
+    X, Y, _ = (a.astype(library.dtype) for a in problem_data(n=100))
+    model = GDLinearRegressorCV(n_alphas=3).fit(X, Y[:, 0] if k is None else Y)
+    xp, _, device = move.get_namespace_and_device(library(X))
+    there = move.move_estimator_to(model, xp, device)
+    back = move.move_estimator_to(there, np, "cpu")
+    for name in ("coef_", "intercept_", "coef_path_", "alphas_", "mse_path_"):
+        assert library.owns(getattr(there, name))
+        assert type(getattr(back, name)) is type(getattr(model, name)) or not library.has_double
+        assert_allclose(getattr(back, name), getattr(model, name), rtol=1e-6)
+    assert_allclose(to_numpy(there.predict(library(X))), model.predict(X), rtol=1e-4, atol=1e-4)
 
 
 # --- tools around the estimator --------------------------------------------------------------------------------------
@@ -574,12 +834,25 @@ def test_callbacks_get_a_model_that_predicts_for_the_given_arrays():
     assert scores[-1] == pytest.approx(model.score(X, y))
 
 
+@pytest.mark.usefixtures("dispatch")
+def test_callbacks_of_partial_fit_get_a_chunk_and_a_model_in_numpy():
+    callback = pytest.importorskip("sklearn.callback", reason="callbacks are new in scikit-learn 1.9")
+    strict = Library("strict device1")
+    X, Y, _ = (a.astype(np.float32) for a in problem_data())
+    monitor = callback.ScoringMonitor(scoring="r2")
+    model = GDLinearRegressor()
+    model.set_callbacks(monitor)
+    model.partial_fit(strict(X), strict(Y))
+    assert [log["r2"] for log in monitor.get_logs().data] == [pytest.approx(model.score(strict(X), strict(Y)))]
+    assert strict.owns(model.coef_)
+
+
 # --- NumPy's own arrays ----------------------------------------------------------------------------------------------
 
 NUMPY_ONLY = """
 import sys
 import numpy as np, sklearn
-from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear import GDLinearRegressor, GDLinearRegressorCV
 X = np.random.default_rng(0).normal(size=(200, 3))
 y = X @ [1.0, 2.0, 3.0] + X[:, 0] ** 2
 bits = []
@@ -587,7 +860,8 @@ for dispatch in (False, True):
     with sklearn.config_context(array_api_dispatch=dispatch):
         model = GDLinearRegressor(random_state=0).fit(X, y, np.ones(200))
         model.score(X, y)
-        bits += [model.predict(X).tobytes() + model.partial_fit(X, y).coef_.tobytes()]
+        search = GDLinearRegressorCV(n_alphas=3).fit(X, y)
+        bits += [model.predict(X).tobytes() + model.partial_fit(X, y).coef_.tobytes() + search.predict(X).tobytes()]
 assert bits[0] == bits[1]
 print([name for name in sys.modules if name.startswith(("sk_gdlinear._array", "torch", "array_api_strict"))])
 """
@@ -602,13 +876,20 @@ def test_numpy_input_imports_nothing_of_it_and_has_the_same_bits_with_dispatch()
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("params", [*LOSSES_AND_PENALTIES, *EPOCHS[:9]], ids=name_of)
-def test_checks_of_scikit_learn_pass(params):
-    estimator, ran = GDLinearRegressor(**({"max_iter": 20} | params)), []
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        *(GDLinearRegressor(**({"max_iter": 20} | params)) for params in [*LOSSES_AND_PENALTIES, *EPOCHS[:9]]),
+        *(GDLinearRegressorCV(**({"n_alphas": 3, "max_iter": 20} | params)) for params in SEARCHES),
+    ],
+    ids=name_of,
+)
+def test_checks_of_scikit_learn_pass(estimator):
+    name, ran = type(estimator).__name__, []
     assert estimator.__sklearn_tags__().array_api_support
     for check in estimator_checks._yield_array_api_checks(estimator):
         try:
-            check("GDLinearRegressor", estimator)
+            check(name, estimator)
         except unittest.SkipTest:
             continue
         ran.append(str(check.keywords))
@@ -617,7 +898,17 @@ def test_checks_of_scikit_learn_pass(params):
         assert [keywords for keywords in ran if library in keywords]
 
 
-@pytest.mark.parametrize("params", [{}, {"loss": "huber"}, {"penalty": "l1", "alpha": 0.01}], ids=name_of)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        *(
+            GDLinearRegressor(precondition=True, **params)
+            for params in ({}, {"loss": "huber"}, {"penalty": "l1", "alpha": 0.01})
+        ),
+        *(GDLinearRegressorCV(n_alphas=4, **params) for params in ({}, {"penalty": "l1"})),
+    ],
+    ids=name_of,
+)
 @pytest.mark.parametrize(
     ("library", "device", "dtype"),
     [
@@ -627,8 +918,7 @@ def test_checks_of_scikit_learn_pass(params):
         ("array_api_strict", "device1", "float32"),
     ],
 )
-def test_the_values_in_checks_of_scikit_learn_are_those_of_numpy(library, device, dtype, params):
+def test_the_values_in_checks_of_scikit_learn_are_those_of_numpy(library, device, dtype, estimator):
     pytest.importorskip(library, reason=f"{library} is not installed: no arrays of it")
-    estimator = GDLinearRegressor(precondition=True, **params)
     check = estimator_checks.check_array_api_input_and_values
-    check("GDLinearRegressor", estimator, library, device, dtype, check_sample_weight=True)
+    check(type(estimator).__name__, estimator, library, device, dtype, check_sample_weight=True)

@@ -20,8 +20,10 @@ from builders import exact_r2, least_squares
 from datasets import gaussian
 from own_objects import LogCosh
 from sk_gdlinear import GDLinearRegressor
-from sk_gdlinear._descent.curvature import Curvature
+from sk_gdlinear._data.rows import Rows
+from sk_gdlinear._descent.curvature import EARLY, Curvature
 from sk_gdlinear._descent.newton import ProximalNewton
+from sk_gdlinear._descent.rent_or_buy import Costs
 
 TOL = 1e-4  # the default
 
@@ -214,6 +216,22 @@ def test_a_row_that_matters_among_50_000_is_not_missed(params):
     X[3000, 5] = 1.0
     y = X[:, :5].sum(axis=1) + rng.normal(size=50_000) + 1e5 * X[:, 5]
     assert excess(fitted(X, y, **params), X, y) <= TOL
+
+
+@pytest.mark.parametrize("n", [300, 20_000])
+@pytest.mark.parametrize("params", [{}, {"average": False}, {"batch_size": None}], ids=str)
+def test_without_curvature_converged_is_a_fact_too(n, params):
+    """Where the noise of the mini-batches leaves more than ``tol``, a warning says that it has not converged."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 10))
+    y = X.sum(axis=1) + 3.0 * rng.normal(size=n)
+    model = GDLinearRegressor(random_state=0, precondition=False, max_iter=50, **params)
+    if "average" in params:
+        with pytest.warns(ConvergenceWarning, match="max_iter=50"):
+            assert excess(model.fit(X, y), X, y) > TOL
+    else:
+        assert excess(model.fit(X, y), X, y) <= TOL
+        assert model.stop_reason_ == "converged"
 
 
 def sorted_rows(seed=0, n=5_000):
@@ -786,3 +804,17 @@ def test_what_has_converged_has_at_most_tol_left_whatever_the_data(penalty, para
             assert has_warned or gap <= params.get("tol", TOL), f"trial {trial}"
             warned += has_warned
     assert warned <= 1
+
+
+@pytest.mark.parametrize("rare", [False, True], ids=["all columns", "a column that the sample does not know"])
+def test_a_sample_says_that_much_is_left_before_the_epochs_have_cost_as_much_as_the_curvature(rare):
+    rng = np.random.default_rng(0)
+    X = PolynomialFeatures(3, include_bias=False).fit_transform(rng.uniform(0.0, 3.0, size=(20_000, 8)))
+    X[:, 9] = 0.0 if rare else X[:, 9]
+    X[7, 9] = 1.0
+    y = np.sin(X[:, :8]).sum(axis=1) + 0.01 * rng.normal(size=20_000)
+    costs = Costs.of(Rows(X, y[:, None]), 1, True)
+    price = int(np.ceil(costs.curvature / costs.epoch))
+    model = GDLinearRegressor(random_state=0).fit(X, y)
+    assert model.stop_reason_ == "converged"
+    assert model.n_iter_ == int(np.ceil(price / EARLY)) + 1 < price

@@ -299,7 +299,7 @@ def test_sums_over_partitions_are_those_of_the_rows_in_memory(rng, client, loss)
     hyper = DaskGDLinearRegressor(loss)._hyperparameters(5, 2)
     objective = make_objective(statistics, hyper, standardize(statistics, hyper, 5, 2, X.dtype))
     rows = Rows(X, y, weight / weight[weight > 0].mean(), np.flatnonzero(weight))
-    memory = RowSums(choose_backend(X), rows, True, {})
+    memory = RowSums.of(choose_backend(X), rows, True)
     cluster = ClusterSums(Cluster(partitions, Broadcast(statistics, hyper, objective)))
     start, end = ((rng.normal(size=(2, 5)), rng.normal(size=2)) for _ in range(2))
     points = [sums.point(objective, *start) for sums in (cluster, memory)]

@@ -343,7 +343,7 @@ def test_before_the_purchase_a_sample_estimates_the_newton_decrement_without_its
     assert_allclose(remaining, unbiased, rtol=1e-9)
     assert not exact
     assert d.confirms(1.001 * unbiased) and not d.confirms(0.999 * unbiased)
-    assert not d.curvature.at_once
+    assert d.curvature.wanted == "auto"
 
 
 def test_after_an_epoch_with_the_curvature_the_decrement_of_all_rows_is_known(rng):
@@ -369,7 +369,7 @@ def test_nothing_is_known_of_what_is_left_where_rows_are_few_or_the_loss_has_ano
     assert [d.remaining_gain() for d in (few, huber, never, unreduced)] == [None] * 4
     for d, bought in ((few, True), (huber, False), (unreduced, True)):
         assert not d.confirms(1e-12)
-        assert d.curvature.at_once == bought
+        assert (d.curvature.wanted is True) == bought
     assert huber.confirms(1e3)
     assert never.confirms(0.0)  # without the curvature there is nobody to ask
 

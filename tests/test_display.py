@@ -68,6 +68,21 @@ def test_the_unit_is_that_of_the_loss(pyplot, data):
     assert LossCurveDisplay.from_estimator(model).ax_.get_ylabel() == "loss (units of y)"
 
 
+def test_the_axis_says_whether_epochs_or_calls_are_counted(pyplot, data):
+    X, y = data
+    chunks = [(X[:30], y[:30]), (X[30:60], y[30:60])]
+    model = GDLinearRegressor("huber", tol=None, random_state=0)
+    model.fit_batches(chunks, epochs=4, X_val=X[60:], y_val=y[60:])
+    display = LossCurveDisplay.from_estimator(model)
+    assert display.ax_.get_xlabel() == "epoch"
+    training, validation = display.lines_
+    assert_array_equal(training.get_xdata(), [1, 2, 3, 4])
+    assert_array_equal(validation.get_ydata(), model.validation_loss_curve_)
+    assert f"best epoch: {model.best_iter_}" in validation.get_label()
+    model = GDLinearRegressor(random_state=0).partial_fit(*chunks[0]).partial_fit(*chunks[1])
+    assert LossCurveDisplay.from_estimator(model).ax_.get_xlabel() == "call of partial_fit"
+
+
 def test_several_estimators_share_an_axis(pyplot, data, validated):
     ax = pyplot.figure().subplots()
     first = LossCurveDisplay.from_estimator(validated, ax=ax, name="first")

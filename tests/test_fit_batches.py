@@ -13,7 +13,6 @@ import pytest
 from numpy.testing import assert_array_equal, assert_equal
 
 from sk_gdlinear import GDLinearRegressor, streaming
-from sk_gdlinear._checkpoint.checkpoint import Checkpoint
 
 PLAIN = dict(standardize=False, average=False, learning_rate=1e-3)
 
@@ -22,6 +21,11 @@ def make_chunks(rng, n_chunks=5, rows=40, d=3, weights=False):
     X = rng.normal(size=(n_chunks, rows, d)) * [0.1, 1.0, 10.0] + 5.0
     y = X @ [10.0, 1.0, 0.1] + rng.normal(size=(n_chunks, rows))
     return list(zip(X, y, rng.uniform(0.5, 2.0, size=y.shape), strict=True) if weights else zip(X, y, strict=True))
+
+
+def validation_of(chunks):
+    """The rows of chunks as a validation set."""
+    return {"X_val": np.concatenate([X for X, _ in chunks]), "y_val": np.concatenate([y for _, y in chunks])}
 
 
 class Reordered:
@@ -72,7 +76,7 @@ def assert_same_model(model, other):
 @pytest.mark.parametrize("weights", [False, True])
 def test_it_is_partial_fit_over_the_chunks_of_each_epoch(rng, seed, params, weights):
     source = Reordered(make_chunks(rng, weights=weights))
-    model = GDLinearRegressor(random_state=seed, **params).fit_batches(source, epochs=3)
+    model = GDLinearRegressor(random_state=seed, tol=None, **params).fit_batches(source, epochs=3)
     assert source.epochs == [0, 1, 2]
     loop = GDLinearRegressor(random_state=seed, **params)
     for epoch in range(3):
@@ -80,8 +84,11 @@ def test_it_is_partial_fit_over_the_chunks_of_each_epoch(rng, seed, params, weig
         for chunk in source:
             loop.partial_fit(*chunk)
     assert_array_equal(model.coef_, loop.coef_)
-    assert (model.intercept_, model.t_, model.loss_curve_) == (loop.intercept_, loop.t_, loop.loss_curve_)
-    assert (model.n_iter_, model.stop_reason_) == (3, None)
+    assert (model.intercept_, model.t_) == (loop.intercept_, loop.t_)
+    assert (model.n_iter_, len(model.loss_curve_), model.stop_reason_) == (3, 3, "epochs")
+    source.set_epoch(3)
+    for chunk in source:  # both go on alike
+        assert_array_equal(model.partial_fit(*chunk).coef_, loop.partial_fit(*chunk).coef_)
 
 
 def test_a_function_and_an_iterable_are_the_same(rng, seed):
@@ -94,6 +101,7 @@ def test_it_starts_afresh_unless_warm(rng, seed):
     chunks, other = make_chunks(rng), make_chunks(rng, d=3)
     model = GDLinearRegressor(random_state=seed).fit_batches(other, epochs=1)
     fresh = GDLinearRegressor(random_state=seed).fit_batches(chunks, epochs=2)
+    assert fresh.n_iter_ == 2
     assert_same_model(model.fit_batches(chunks, epochs=2), fresh)
 
     warm = GDLinearRegressor(random_state=seed, warm_start=True)
@@ -154,16 +162,18 @@ def test_an_error_on_the_way_names_the_chunk_and_keeps_what_was_learnt(rng, seed
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("params", [{}, PLAIN, {"average": False}])
+@pytest.mark.parametrize("params", [{}, PLAIN, {"loss": "huber"}])
+@pytest.mark.parametrize("validated", [False, True])
 @pytest.mark.parametrize("place", [(0, 2), (1, 0), (1, 3)])
 @pytest.mark.parametrize("error", [OSError("disk gone"), KeyboardInterrupt()])
-def test_resuming_after_an_error_reaches_the_same_bits(rng, seed, tmp_path, params, place, error):
+def test_resuming_after_an_error_reaches_the_same_bits(rng, seed, tmp_path, params, validated, place, error):
     chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
-    make = partial(GDLinearRegressor, random_state=seed, **params)
+    make = partial(GDLinearRegressor, random_state=seed, tol=None, **params)
+    job = {"epochs": 3, **(validation_of(make_chunks(rng)) if validated else {})}
     with pytest.raises(type(error)):
-        make().fit_batches(failing_at(chunks, *place, error), epochs=3, checkpoint=path)
-    resumed = make().fit_batches(Reordered(chunks), epochs=3, checkpoint=path)
-    assert_same_model(resumed, make().fit_batches(Reordered(chunks), epochs=3))
+        make().fit_batches(failing_at(chunks, *place, error), checkpoint=path, **job)
+    resumed = make().fit_batches(Reordered(chunks), checkpoint=path, **job)
+    assert_same_model(resumed, make().fit_batches(Reordered(chunks), **job))
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
@@ -191,8 +201,10 @@ KILLED = """
                     os.kill(os.getpid(), signal.SIGKILL)
                 yield chunk
 
+    X_val = np.random.default_rng(1).normal(size=(100, 4))
     for checkpoint in (path, None):
-        model = GDLinearRegressor(random_state=3).fit_batches(Source(), epochs=3, checkpoint=checkpoint)
+        model = GDLinearRegressor("huber", random_state=3, tol=None)
+        model.fit_batches(Source(), epochs=3, X_val=X_val, y_val=X_val.sum(axis=1), checkpoint=checkpoint)
         print(pickle.dumps(model).hex())
 """
 
@@ -205,30 +217,42 @@ def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
     path = tmp_path / "run.checkpoint"
     killed = run(path, "kill")
     assert (killed.returncode, killed.stdout) == (-9, ""), killed.stderr
-    place = Checkpoint(path, GDLinearRegressor(random_state=3)).load()
-    assert (place.epoch, place.position) == (1, 4)  # in the middle of the second
+    written = path.read_bytes()
+    assert b'["epoch",1],["position",4]' in written  # in the middle of the second
     live = run(path, "live")
     assert live.returncode == 0, live.stderr
     resumed, unbroken = (pickle.loads(bytes.fromhex(line)) for line in live.stdout.split())
     assert_same_model(resumed, unbroken)
 
 
-def test_a_finished_checkpoint_leaves_nothing_to_do_and_more_epochs_go_on(rng, tmp_path, seed):
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_finished_checkpoint_leaves_nothing_to_do_and_more_epochs_go_on(rng, tmp_path, seed, validated):
+    """Also from the last epoch, where the model has the coefficients of a better one."""
     chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
-    make = partial(GDLinearRegressor, random_state=seed)
-    first = make().fit_batches(chunks, epochs=2, checkpoint=path)
-    again = make().fit_batches(failing_at(chunks, 0, 0, OSError()), epochs=2, checkpoint=path)
+    make = partial(GDLinearRegressor, "huber", random_state=seed, tol=None)
+    job = validation_of(make_chunks(rng)) if validated else {}
+    first = make().fit_batches(chunks, epochs=2, checkpoint=path, **job)
+    again = make().fit_batches(failing_at(chunks, 0, 0, OSError()), epochs=2, checkpoint=path, **job)
     assert_same_model(first, again)
-    longer = make().fit_batches(chunks, epochs=5, checkpoint=path)
-    assert_same_model(longer, make().fit_batches(chunks, epochs=5))
+    longer = make().fit_batches(chunks, epochs=5, checkpoint=path, **job)
+    assert_same_model(longer, make().fit_batches(chunks, epochs=5, **job))
+
+
+def test_after_training_has_stopped_a_checkpoint_leaves_nothing_to_do_whatever_the_epochs(rng, tmp_path):
+    chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
+    first = GDLinearRegressor(random_state=0).fit_batches(chunks, epochs=5, checkpoint=path)
+    assert (first.n_iter_, first.stop_reason_) == (2, "converged")
+    again = GDLinearRegressor(random_state=0)
+    again.fit_batches(failing_at(chunks, 0, 0, OSError()), epochs=9, checkpoint=path)
+    assert_same_model(first, again)
 
 
 def test_a_checkpoint_of_more_epochs_is_taken_as_it_is(rng, tmp_path, seed):
     chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
-    longer = GDLinearRegressor(random_state=seed).fit_batches(chunks, epochs=5, checkpoint=path)
-    model = GDLinearRegressor(random_state=seed).fit_batches(chunks, epochs=2, checkpoint=path)
+    longer = GDLinearRegressor(random_state=seed, tol=None).fit_batches(chunks, epochs=5, checkpoint=path)
+    model = GDLinearRegressor(random_state=seed, tol=None).fit_batches(chunks, epochs=2, checkpoint=path)
     assert_same_model(model, longer)
-    assert len(model.loss_curve_) == model.n_iter_ * len(chunks)
+    assert len(model.loss_curve_) == model.n_iter_ == 5
 
 
 def test_a_checkpoint_may_follow_a_random_state_object(rng, tmp_path):
@@ -311,10 +335,10 @@ def test_a_write_that_fails_does_not_hide_what_ended_training(rng, tmp_path, mon
 def test_the_progress_bar_counts_epochs_and_chunks(rng, capsys, sized):
     pytest.importorskip("rich", reason="rich draws the progress bar")
     chunks = make_chunks(rng)
-    GDLinearRegressor().fit_batches(chunks if sized else lambda: chunks, epochs=3, progress=True)
+    GDLinearRegressor(tol=None).fit_batches(chunks if sized else lambda: chunks, epochs=3, progress=True)
     shown = capsys.readouterr().out
-    assert "epoch 3/3" in shown
-    assert ("5/5" if sized else "5/?") in shown
+    assert "epoch 3/3, R2 0." in shown
+    assert "5/5" in shown  # known after the first epoch at the latest
 
 
 def test_without_rich_the_progress_bar_says_what_to_install(rng, monkeypatch):

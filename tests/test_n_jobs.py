@@ -12,7 +12,7 @@ import sk_gdlinear._data.rows as rows_module
 from builders import exact_r2, least_squares
 from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._data import threads as threads_module
-from sk_gdlinear._data.threads import map_blocks, n_threads, parts, threads
+from sk_gdlinear._data.threads import map_blocks, n_threads, parts, shared_size, threads
 from sk_gdlinear._descent.parallel import threads_for
 
 
@@ -175,3 +175,18 @@ def test_an_epoch_over_few_rows_per_column_stays_on_one_thread():
     assert together.score(X, y) == pytest.approx(alone.score(X, y), abs=1e-6)
     with threads(4, 1 << 30):
         assert [threads_for(n, 10) for n in (99, 200, 399, 400, 10_000)] == [1, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 20_000, 65_536, 200_000, 1_000_001])
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
+def test_every_thread_gets_as_many_blocks_as_the_others(n_rows, n_threads):
+    """Of the same size but for the last, where there are few."""
+    with threads(n_threads, 100):
+        size = shared_size(n_rows, 65_536)
+    n_blocks = -(-n_rows // size)
+    assert size <= 65_536
+    if n_threads == 1 or n_rows > 4 * n_threads * 65_536:
+        assert size == 65_536
+    else:
+        assert n_blocks * size - n_rows < n_blocks
+        assert n_rows < n_threads or n_blocks % n_threads == 0

@@ -111,7 +111,7 @@ def test_curved_moments_are_second_moments_weighted_by_the_second_derivative(rng
 def uncentred_newton_of(X, Y, weight=None):
     """Newton steps in the variables of the data, whose means are not 0, and the objective."""
     method = builders.method(X, Y, weight, standardize=False)
-    newton = ProximalNewton(RowSums(method.backend, method.rows, True, {}), True)
+    newton = ProximalNewton(RowSums.of(method.backend, method.rows, True), True)
     newton.buy(method.objective)
     return newton, method.objective
 

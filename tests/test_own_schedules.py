@@ -117,8 +117,8 @@ def test_a_constant_factor_is_another_step(data, seed):
     scheduled = GDLinearRegressor(learning_rate=0.2, schedule=lambda t: 0.25, **settings).fit(*data)
     constant = GDLinearRegressor(learning_rate=0.05, **settings).fit(*data)
     assert_array_equal(scheduled.coef_, constant.coef_)
-    ones = GDLinearRegressor(schedule=lambda t: np.ones(len(t)), random_state=seed).fit(*data)
-    assert_array_equal(ones.coef_, GDLinearRegressor(precondition=False, random_state=seed).fit(*data).coef_)
+    ones = GDLinearRegressor(schedule=lambda t: np.ones(len(t)), **settings).fit(*data)
+    assert_array_equal(ones.coef_, GDLinearRegressor(precondition=False, **settings).fit(*data).coef_)
 
 
 def test_a_schedule_may_be_a_copy_of_invscaling(data, seed):

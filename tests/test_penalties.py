@@ -231,3 +231,17 @@ def test_unfit_alpha_is_refused(raw, alpha, message):
     X, y, _ = raw
     with pytest.raises(ValueError, match=message):
         GDLinearRegressor(penalty="l2", alpha=alpha).fit(X, y)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet"])
+def test_arrays_per_target_may_have_any_order_in_memory(rng, penalty, loss):
+    X, (alpha, start) = rng.normal(size=(200, 5)), rng.uniform(0.01, 0.1, size=(2, 3, 5))
+    Y = X @ rng.normal(size=(5, 3)) + rng.normal(size=(200, 3))
+    models = []
+    for order in (np.ascontiguousarray, np.asfortranarray):
+        model = GDLinearRegressor(loss, penalty=penalty, alpha=order(alpha), random_state=0, warm_start=True)
+        model.fit(X, Y, coef_init=order(start))
+        model.coef_ = order(model.coef_)
+        models.append(model.fit(X, Y).partial_fit(X, Y))
+    assert_array_equal(models[0].coef_, models[1].coef_)

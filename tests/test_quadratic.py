@@ -8,7 +8,7 @@ from sklearn.linear_model import ElasticNet, Lasso, Ridge
 
 from own_objects import OwnL2
 from sk_gdlinear._descent import quadratic
-from sk_gdlinear._descent.quadratic import LinearSystem, QuadraticModel, _coordinate_descent
+from sk_gdlinear._descent.quadratic import LinearSystem, QuadraticModel, _coordinate_descent, damped_solution
 from sk_gdlinear._objective.penalties import BoxedElasticNet, RescaledPenalty
 
 
@@ -240,8 +240,26 @@ def test_a_linear_system_is_solved_within_the_directions_that_count(rng, conditi
     assert_allclose(system.project(want), want, rtol=rtol)
     if not counts.all():
         assert_allclose(system.project(Q[:, -1]), 0.0, atol=1e-10)
-        damped = LinearSystem(A, damped=True).solve(Q[:, -1])
-        assert_allclose(np.abs(Q.T @ damped)[-1], 1e13, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("condition", "rtol"), [(1e2, 1e-12), (1e8, 1e-6), (1e11, 1e-3)])
+def test_damping_leaves_the_directions_that_count_as_they_are(rng, condition, rtol):
+    Q, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    A, r = Q * np.geomspace(1.0, 1.0 / condition, 5) @ Q.T, rng.normal(size=5)
+    want = Q.T @ r * np.geomspace(1.0, condition, 5)
+    assert np.linalg.norm(Q.T @ damped_solution(A, r) - want) <= rtol * np.linalg.norm(want)
+
+
+def test_along_a_flat_direction_a_damped_solution_is_long(rng):
+    """Also where the matrix has an eigenvalue below 0, by rounding."""
+    Q, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    for last in (0.0, -1e-16):
+        A = Q * [1.0, 0.5, 0.3, 0.1, last] @ Q.T
+        along = Q.T @ damped_solution(A, Q @ [1.0, 1.0, 1.0, 1.0, 1.0])
+        assert_allclose(along[:4], [1.0, 2.0, 1 / 0.3, 10.0], rtol=1e-2)
+        assert along[4] > 1e11
+        along = Q.T @ damped_solution(A, Q @ [1.0, 1.0, 1.0, 1.0, 1e-14], noise=1e-13)
+        assert_allclose(along, [1.0, 2.0, 1 / 0.3, 10.0, 0.0], rtol=1e-10, atol=1e-6)
 
 
 # --- coordinate descent ----------------------------------------------------------------------------------------------

@@ -68,6 +68,16 @@ def test_one_curvature_serves_all_targets_of_squared_errors_and_other_losses_nee
     assert_allclose(other.curvature / one.curvature, 4.0, rtol=0.05)
 
 
+def test_a_penalty_on_sparse_rows_costs_a_pass_over_the_columns_in_each_batch():
+    rows = Rows(csr_array((1_000, 5_000)), np.zeros((1_000, 2)))
+    none = Costs.of(rows, 2, True)
+    few, many = (none.with_penalty(rows, 2, n_batches) for n_batches in (10, 20))
+    assert many.epoch - few.epoch == few.epoch - none.epoch > 0.0
+    assert few.curvature == none.curvature
+    dense = rows_of(1_000, 5_000, 2)
+    assert Costs.of(dense, 2, True).with_penalty(dense, 2, 10) == Costs.of(dense, 2, True)
+
+
 def test_sparse_rows_cost_by_their_entries():
     rng, n = np.random.default_rng(0), 1_000
     X = np.zeros((n, 400))
@@ -88,12 +98,12 @@ def test_a_sample_is_looked_at_once_epochs_have_cost_as_much():
     assert several.allows_sample(2, 2_048, 50) and not several.allows_sample(2, 8_000, 4_000)
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_a_purchase_is_never_before_the_first_epoch_unless_asked_for(at_once):
+@pytest.mark.parametrize("wanted", [True, False, "auto"])
+def test_a_purchase_is_never_before_the_first_epoch_unless_asked_for(wanted):
     class NotBought:
         is_bought = False
 
-    curvature = Curvature(NotBought(), Costs(10.0, 0.0), None, at_once, 1e-4)
-    assert curvature.begins(0) == at_once
-    assert curvature.begins(1)
-    assert Curvature(NotBought(), Costs(10.0, 25.0), None, at_once, 1e-4).begins(2) == at_once
+    curvature = Curvature(NotBought(), Costs(10.0, 0.0), None, wanted, 1e-4)
+    assert curvature.begins(0) == (wanted is True)
+    assert curvature.begins(1) == (wanted is not False)
+    assert Curvature(NotBought(), Costs(10.0, 25.0), None, wanted, 1e-4).begins(2) == (wanted is True)

@@ -157,3 +157,15 @@ def test_a_constant_column_has_no_moments(rng, kind):
     moments = second_moments(Rows(kind(X), X[:, :1]), standardization)
     assert_array_equal(moments.products[1], 0.0)
     assert moments.mean[1] == 0.0
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("n_known", [0, 1, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_columns_added_one_after_the_other_have_the_moments_of_all_at_once(rng, kind, n_known, weighted):
+    X = rng.normal(size=(60, 6)) + 3.0
+    rows = Rows(kind(X), X, rng.uniform(0.5, 2.0, 60) if weighted else None)
+    columns, standardization = np.array([4, 0, 5, 2]), identity(6)
+    known = second_moments(rows, standardization, columns=columns[:n_known])
+    more = second_moments(rows, standardization, columns=columns, n_last=4 - n_known)
+    assert_same(known.with_columns(more), moments_of(X[:, columns], rows.weight))

@@ -70,6 +70,7 @@ def data() -> GDLinearRegressor:
     model.partial_fit(X, y).partial_fit(X, y, np.ones(10))
     model.fit_batches(chunks, epochs=2).fit_batches([(X, y)], epochs=1, checkpoint="model.checkpoint", progress=True)
     model.fit_batches(ParquetBatches("rows.parquet", "y", weight="w", random_state=0), epochs=3)
+    model.fit_batches(chunks, epochs=2, X_val=sparse.csr_array(X), y_val=y, sample_weight_val=[1.0] * 10)
     for rows, targets in ParquetBatches("rows.parquet", "y"):
         model.partial_fit(rows, targets)
     return model
@@ -83,6 +84,7 @@ def results(model: GDLinearRegressor) -> None:
     best: int | None = model.best_iter_
     coefficients: NDArray[np.floating] = model.coef_
     LossCurveDisplay.from_estimator(model, name="default")
+    LossCurveDisplay(loss_curve=curve, step="call of partial_fit")
     with backend("reference"):
         model.predict(X)
     print(prediction, epochs, curve, why, best, coefficients)

@@ -1,12 +1,9 @@
 """Validation of arrays of other libraries: everything follows X to its namespace and device."""
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from .._compat import has_other_arrays, is_other_array, namespace_and_device
-from .._data.checks import check_finite, check_weights
-from .._data.rows import Rows
 from .namespace import Namespace, to_numpy, without_gradient
 from .rows import DeviceArray
 
@@ -48,57 +45,27 @@ def check_X(model, namespace, X, **options):
     return validate_data(model, readable(X, "X"), dtype=namespace.dtypes, **options)
 
 
-def check_rows(model, namespace, X, y, sample_weight, reset):
-    """Return ``X, Y, sample_weight`` and whether y is 1-D; X and Y are ``DeviceArray``s, the weights are in NumPy.
+def check_arrays(model, X, y, reset):
+    """Return X and Y, in the dtype of X and 2-D, as ``DeviceArray``s where X is, and whether y is 1-D.
 
     That X is finite is checked later.
     """
-    if issparse(y):
-        raise TypeError("y must be dense, got a sparse matrix or array. Pass y.toarray().")
-    if y is not None:
-        y = namespace.moved(y if hasattr(y, "shape") else np.asarray(y))
-        y = readable(y, "y")
+    namespace = namespace_of(X)
+    y = None if y is None else readable(y, "y")
     X, y = check_X(model, namespace, X, y=y, reset=reset, multi_output=True, y_numeric=True, ensure_all_finite=False)
-    xp, flat = namespace.xp, y.ndim == 1
-    X = DeviceArray(X, namespace)
-    sample_weight = check_weights(in_numpy(sample_weight), X)
-    if sample_weight is not None and not sample_weight.any() and reset:
-        raise ValueError("All sample weights are zero: at least one weight must be non-zero.")
+    xp, X = namespace.xp, DeviceArray(X, namespace)
     Y = xp.reshape(xp.astype(y, X.array.dtype, copy=False), (X.shape[0], -1))
     if Y.dtype != y.dtype and bool(xp.any(xp.isinf(Y))):
         raise ValueError(f"y holds values too large for {X.dtype}, the dtype of X. Pass X as float64, or scale y down.")
-    return X, DeviceArray(Y, namespace), sample_weight, flat
+    return X, DeviceArray(Y, namespace), y.ndim == 1
 
 
-def check_rows_finite(model, rows, statistics):
-    """Raise if X or Y is not finite, with the means of the statistics as far as they are of all rows."""
-    known, name = statistics.features is not None and rows.kept is None, type(model).__name__
-    check_finite(rows.X.array, statistics.features.mean if known else None, name)
-    check_finite(rows.Y.array, statistics.targets.mean, name, "y")
-
-
-def check_validation_rows(model, namespace, X, Y, flat, X_val, y_val, sample_weight_val):
-    """Return a validation set as ``Rows``, like those of ``X, Y``."""
-    if X_val is None or y_val is None:
-        missing = "X_val" if X_val is None else "y_val"
-        raise ValueError(f"A validation set needs both X_val and y_val: {missing} was not given.")
-    try:
-        X_val = namespace.moved(X_val if hasattr(X_val, "shape") else np.asarray(X_val))
-        V, Y_val, weight, flat_val = check_rows(model, namespace, X_val, y_val, sample_weight_val, reset=False)
-        dtype, xp = X.array.dtype, namespace.xp
-        V, Y_val = (DeviceArray(xp.astype(a.array, dtype, copy=False), namespace) for a in (V, Y_val))
-        check_finite(V.array, None, type(model).__name__)
-        check_finite(Y_val.array, None, type(model).__name__, "y")
-        if weight is not None and not weight.any():
-            raise ValueError("all sample_weight_val are zero; at least one must not be.")
-    except ValueError as error:
-        raise ValueError(f"The validation set (X_val, y_val, sample_weight_val) cannot be used: {error}") from error
-    if flat_val != flat or Y_val.shape[1] != Y.shape[1]:
-        raise ValueError(
-            f"y_val must have the dimensions and targets of y: got shapes {tuple(np.shape(y_val))} and "
-            f"{Y.shape[:1] if flat else Y.shape}."
-        )
-    return Rows(V, Y_val, weight)
+def follow(X, *others):
+    """Return y and the like in the namespace and on the device of X."""
+    namespace = namespace_of(X)
+    if namespace is None:
+        return tuple(map(in_numpy, others))
+    return tuple(a if a is None else namespace.moved(a if hasattr(a, "shape") else np.asarray(a)) for a in others)
 
 
 def check_same_namespace(model, X, method):

@@ -1,27 +1,21 @@
-"""``fit``, ``partial_fit``, ``predict`` and ``score`` of a ``GDLinearRegressor`` with arrays of other libraries."""
+"""``fit``, ``partial_fit`` and ``predict`` with arrays of other libraries."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from .._compat import has_callbacks
 from .._data.checks import check_start, make_generator
 from .._data.statistics import StreamStatistics
 from .._fit.build import from_coef
 from .._fit.loop import fit_loop
-from .._fit.stream import memory_of_fit
+from .._fit.stream import memory_of_fit, remembers
 from .._fit.validation import ValidationSet
-from .checks import (
-    check_rows,
-    check_rows_finite,
-    check_same_namespace,
-    check_validation_rows,
-    check_X,
-    in_numpy,
-    namespace_of,
-)
+from .checks import check_same_namespace, check_X, follow, in_numpy, namespace_of
 from .method import DEVICE_BATCH_SIZE, make_device_method
 from .parameters import in_namespace, to_numpy_parameters
 from .passes import DEVICE
+from .rows import DeviceArray
 
 
 def fit(model, X, y, sample_weight, validation, coef_init, intercept_init):
@@ -35,21 +29,17 @@ def fit(model, X, y, sample_weight, validation, coef_init, intercept_init):
         y, sample_weight, *validation = map(in_numpy, (y, sample_weight, *validation))
         return model._fit(X, y, sample_weight, tuple(validation), coef_init, intercept_init)
     given = (X, y, sample_weight)
-    X, Y, sample_weight, flat = check_rows(model, namespace, X, y, sample_weight, reset=not warm)
+    X, Y, sample_weight, flat = model._validate(X, y, sample_weight, reset=not warm)
     (n, d), k = X.shape, Y.shape[1]
     if warm:
         model._check_same_shape(flat, d, k)
     t, generator = model._carried() if warm else (0, make_generator(model.random_state))
-    if any(a is not None for a in validation):
-        held_out = check_validation_rows(model, namespace, X, Y, flat, *validation)
-        training_weight = sample_weight
-    else:
-        held_out, training_weight = model._hold_out(X, Y, sample_weight, flat, validation, warm, generator)
+    validation = *follow(X.array, *validation[:2]), validation[2]
+    held_out, training_weight = model._hold_out(X, Y, sample_weight, flat, validation, warm, generator)
     n_kept = n if training_weight is None else np.count_nonzero(training_weight)
     hyper = _hyperparameters(model, namespace, d, k, t, n_kept)
     statistics = StreamStatistics.empty(d, k, hyper.standardize)
-    rows = statistics.add(DEVICE, X, Y, training_weight)
-    check_rows_finite(model, rows, statistics)
+    rows = model._add_rows(statistics, X, Y, training_weight)
     model._check_own(hyper, statistics)
     coef, intercept = check_start(coef_init, intercept_init, d, k)
     if warm:
@@ -89,15 +79,31 @@ def _hyperparameters(model, namespace, d, k, t, n_rows):
 
 
 def partial_fit(model, X, y, sample_weight):
-    """Learn from a chunk, which is copied to NumPy; return a warning, or None."""
-    namespace = namespace_of(X)
-    if hasattr(model, "coef_"):
+    """Learn from a chunk, whose second moments alone come to NumPy where they are enough; return a warning, or None."""
+    namespace, first = namespace_of(X), not hasattr(model, "coef_")
+    if not first:
         check_same_namespace(model, X, "partial_fit")
     to_numpy_parameters(model)
-    warning = model._partial_fit(*map(in_numpy, (X, y, sample_weight)))
-    if namespace is not None:
-        vars(model).update(in_namespace(namespace, {"coef_": model.coef_, "intercept_": model.intercept_}))
+    if namespace is None:  # all else follows X
+        return model._partial_fit(X, in_numpy(y), in_numpy(sample_weight))
+    X, Y, sample_weight, flat = model._validate(X, y, sample_weight, reset=first)
+    given = X, Y
+    if not _needs_moments_alone(model, X.shape[1], Y.shape[1]):
+        X, Y = np.ascontiguousarray(X[:]), np.ascontiguousarray(Y[:])
+        given = X, Y[:, 0] if flat else Y
+    elif sample_weight is not None and sample_weight.any() and not sample_weight.all():
+        kept = np.flatnonzero(sample_weight)
+        X, Y = (DeviceArray(a.take(kept), namespace) for a in (X, Y))
+        sample_weight = sample_weight[kept]
+    warning = model._learn(X, Y, sample_weight, flat, given)
+    vars(model).update(in_namespace(namespace, {"coef_": model.coef_, "intercept_": model.intercept_}))
     return warning
+
+
+def _needs_moments_alone(model, d, k):
+    """Whether of a chunk its second moments are enough; callbacks get its rows in NumPy."""
+    continues = not hasattr(model, "coef_") or hasattr(model, "_state")
+    return continues and remembers(model._hyperparameters(d, k), d, k) and not has_callbacks(model)
 
 
 def predict(model, X):
@@ -115,11 +121,3 @@ def predict(model, X):
         block = xp.astype(X[start : min(start + size, X.shape[0]), ...], namespace.real)
         parts.append(xp.astype((block @ coef.T if coef.ndim == 2 else block @ coef) + intercept, dtype))
     return xp.concat(parts, axis=0)
-
-
-def follow(X, *others):
-    """Return y and the like in the namespace and on the device of X."""
-    namespace = namespace_of(X)
-    if namespace is None:
-        return tuple(map(in_numpy, others))
-    return tuple(a if a is None else namespace.moved(a if hasattr(a, "shape") else np.asarray(a)) for a in others)

@@ -58,7 +58,7 @@ def _curvature(rows, statistics, hyper, objective):
         return None
     rms = statistics.recent_features.spread(hyper.fit_intercept)[0]
     squares = (rms * objective.standardization.inv_scale.astype(np.float64)) ** 2
-    newton = ProximalNewton(DeviceSums(DEVICE, rows, hyper.fit_intercept, {}), hyper.fit_intercept)
+    newton = ProximalNewton(DeviceSums.of(DEVICE, rows, hyper.fit_intercept), hyper.fit_intercept)
     costs = Costs.of(rows, k, objective.loss.is_quadratic)
     reason = {} if hyper.precondition is True else {"reason": AT_ONCE}
     return Curvature(newton, costs, squares, True, hyper.tol, **reason)

@@ -5,6 +5,7 @@ import numpy as np
 from .._descent.backend import Backend
 from .._objective.derivation import coef_gradient, error, forward
 from .epoch import epoch
+from .joint_moments import joint_moments
 from .namespace import to_numpy
 from .problem import DeviceProblem
 from .rows import Totals, blocks
@@ -98,4 +99,4 @@ def errors(problem, order, W, b):
     return np.concatenate(parts).astype(np.float64)
 
 
-DEVICE = Backend(epoch, gradient, derivatives, errors, moments, max_row_norm)
+DEVICE = Backend(epoch, gradient, derivatives, errors, moments, max_row_norm, joint_moments)

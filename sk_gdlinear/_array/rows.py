@@ -28,6 +28,18 @@ class DeviceArray:
         """NumPy's dtype."""
         return self.namespace.numpy_dtype(self.array.dtype)
 
+    @property
+    def backend(self):
+        """The functions that pass over such rows."""
+        from .passes import DEVICE  # which needs this class
+
+        return DEVICE
+
+    def astype(self, dtype, copy=True):
+        """Return the rows in another of NumPy's dtypes."""
+        array = self.namespace.xp.astype(self.array, self.namespace.own_dtype(dtype), copy=copy)
+        return DeviceArray(array, self.namespace)
+
     def __len__(self):
         """Return the number of rows."""
         return self.shape[0]

@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._fit.state import check_state, marked, unmarked
+from .._fit.epochs import EpochRecord
+from .._fit.state import check_state, fitted_attributes, is_fitted, marked, unmarked
 from .file_lock import locked
-from .job import class_name, differences, parameters_of
+from .job import class_name, describe_rows, differences, parameters_of
 from .plain_values import pack, unpack
 
 # To be raised with any change to the layout of the file. The fitted state has a format number of its own.
-FORMAT = 1
+FORMAT = 2
 
 MARK = b"sk_gdlinear checkpoint, format "
 FIRST_LINE = MARK + b"%d\n" % FORMAT
@@ -37,6 +38,11 @@ class Place(NamedTuple):
     epoch: int
     position: int
     fitted: dict[str, Any]
+    record: EpochRecord
+
+    def is_final(self, epochs: int) -> bool:
+        """Whether nothing is left to do in a call with so many ``epochs``."""
+        return self.epoch >= epochs or self.record.stop_reason is not None
 
 
 class Checkpoint:
@@ -48,11 +54,14 @@ class Checkpoint:
         The file. A relative path is resolved now, so later changes of the current directory have no effect.
     model : estimator
         The estimator that is trained.
+    validation : Rows or None
+        The validation set of the job.
     """
 
-    def __init__(self, path: str | os.PathLike[str], model: Any) -> None:
+    def __init__(self, path: str | os.PathLike[str], model: Any, validation: Any = None) -> None:
         self.path = Path(os.path.abspath(Path(path)))
-        self.estimator, self.parameters = class_name(model), parameters_of(model)
+        self.estimator = class_name(model)
+        self.parameters = parameters_of(model) | {"the validation set": describe_rows(validation)}
 
     def __str__(self) -> str:
         return f"The checkpoint {os.fspath(self.path)!r}"
@@ -72,8 +81,8 @@ class Checkpoint:
                 self._remove_leftovers()
             yield
 
-    def save(self, model: Any, epoch: int, position: int) -> None:
-        """Write the fitted attributes of a model, and the position in the data.
+    def save(self, model: Any, epoch: int, position: int, record: EpochRecord) -> None:
+        """Write the fitted attributes of a model, the position in the data, and the record of the epochs.
 
         The new file replaces the old one in one step, once it is on the disk. So whenever the process is killed, the
         old or the new checkpoint exists as a whole.
@@ -94,6 +103,7 @@ class Checkpoint:
             "epoch": epoch,
             "position": position,
             "fitted": marked(fitted_attributes(model)),
+            "record": record.packed(),
         }
         data = pack(content, "checkpoint")
         fresh, file = self._make_temporary()
@@ -194,19 +204,10 @@ class Checkpoint:
                     self.path.with_name(name).unlink()
 
 
-def fitted_attributes(model: Any) -> dict[str, Any]:
-    """Return the fitted attributes of a model, by scikit-learn's naming, and the state for later calls."""
-    return {name: value for name, value in vars(model).items() if is_fitted(name)}
-
-
-def is_fitted(name: str) -> bool:
-    """Whether an attribute of this name is set by training."""
-    return (name.endswith("_") and not name.startswith("__")) or name == "_state"
-
-
 def _checked(content):
     """Return the content of a file as a ``Place``; raise if ``save`` cannot have written it."""
-    kinds = {"release": str, "estimator": str, "parameters": dict, "epoch": int, "position": int, "fitted": dict}
+    kinds = {"release": str, "estimator": str, "parameters": dict, "epoch": int, "position": int}
+    kinds |= {"fitted": dict, "record": dict}
     if type(content) is not dict or {name: type(value) for name, value in content.items()} != kinds:
         raise ValueError("it holds other values")
     fitted, parameters = unmarked(content["fitted"]), content["parameters"]
@@ -216,7 +217,14 @@ def _checked(content):
     if "coef_" not in fitted or min(content["epoch"], content["position"]) < 0:
         raise ValueError("it holds no fitted model, or no position in the data")
     check_state(fitted)
-    return Place(content["epoch"], content["position"], fitted)
+    record = EpochRecord.unpacked(content["record"])
+    if record.n_epochs != content["epoch"]:
+        raise ValueError("its record is one of another number of epochs")
+    if record.best is not None:
+        if not all(type(name) is str and is_fitted(name) for name in record.best) or "coef_" not in record.best:
+            raise ValueError("its best epoch has no fitted model")
+        check_state(record.best)
+    return Place(content["epoch"], content["position"], fitted, record)
 
 
 def _digest(data):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 # Parameters that have no effect on the fitted model.
 WITHOUT_EFFECT = ("verbose", "n_jobs")
@@ -26,6 +27,21 @@ def parameters_of(model: Any) -> dict[str, str]:
     """Return a description of each parameter of an estimator that has an effect on the fitted model."""
     parameters = model.get_params(deep=False)
     return {name: describe(value) for name, value in parameters.items() if name not in WITHOUT_EFFECT}
+
+
+def describe_rows(rows: Any) -> str:
+    """Return a text that is the same for equal ``Rows`` of a validation set; None is none."""
+    if rows is None:
+        return "None"
+    checksum = hashlib.sha256()
+    for part in (rows.X, rows.Y, rows.weight):
+        if part is None:
+            continue
+        arrays = (part.data, part.indices, part.indptr) if issparse(part) else (part,)
+        for array in arrays:
+            checksum.update(f"{array.dtype} {array.shape}".encode())
+            checksum.update(np.ascontiguousarray(array).data)
+    return f"{rows.X.shape[0]} rows (sha256 {checksum.hexdigest()[:16]})"
 
 
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 from scipy.sparse import bsr_array, coo_array, csc_array, csr_array
 from sklearn import config_context, get_config
-from sklearn.utils import assert_all_finite, check_array, check_consistent_length, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length
 
 SGD_SCHEDULES = {
     "constant": "learning_rate=<float>, schedule='constant'",
@@ -32,11 +32,10 @@ def check_learning_rate(learning_rate):
         )
 
 
-def check_parameters(estimator):
-    """Explain SGDRegressor's values, before scikit-learn's messages that only list the allowed ones."""
-    check_learning_rate(estimator.learning_rate)
-    for name in estimator._parameter_constraints:
-        value = getattr(estimator, name)
+def check_numbers(parameters):
+    """Explain SGDRegressor's values, and integers too large, before scikit-learn's messages on what is allowed."""
+    check_learning_rate(parameters["learning_rate"])
+    for name, value in parameters.items():
         if isinstance(value, numbers.Integral) and abs(value) > sys.float_info.max and name != "random_state":
             raise ValueError(f"{name} must be a number that float64 can represent: got an integer that is too large.")
 
@@ -45,13 +44,13 @@ def check_finite(values, means, estimator_name, name="X"):
     """Raise scikit-learn's own error if there is NaN or infinity, also where ``assume_finite`` is configured.
 
     A NaN or an infinity anywhere in a column makes its mean NaN or infinite, so finite ``means`` spare a pass over the
-    values; None where no mean of all rows is known.
+    values; None where no mean of all rows is known.  Values on a device are those of their ``array``.
     """
     if means is not None and np.isfinite(means).all():
         return
     if means is not None or not get_config()["assume_finite"]:
         with np.errstate(invalid="ignore"), config_context(assume_finite=False):  # infinities add up to NaN
-            assert_all_finite(values, estimator_name=estimator_name, input_name=name)
+            assert_all_finite(getattr(values, "array", values), estimator_name=estimator_name, input_name=name)
     if means is not None:
         raise ValueError(
             f"{name} contains values whose sums are too large for float64: beyond about 1e307. Choose larger units."
@@ -66,6 +65,8 @@ def as_dtype(X, dtype):
 
 def as_targets(y, dtype):
     """Return y as a C-ordered array of shape (n_samples, n_targets) and the given dtype."""
+    if not isinstance(y, np.ndarray):  # on a device, where it has that shape
+        return as_dtype(y, dtype)
     with np.errstate(over="ignore"):
         Y = np.ascontiguousarray(y.reshape(len(y), -1), dtype=dtype)
     if Y.dtype != y.dtype and not np.isfinite(Y).all():
@@ -109,7 +110,7 @@ def check_alpha(alpha, d, k):
     ValueError
         If it is neither, or not finite, or negative.
     """
-    alpha = np.asarray(alpha, dtype=np.float64)
+    alpha = np.asarray(alpha, dtype=np.float64, order="C")
     if alpha.shape not in ((), (d,), (k, d)):
         raise ValueError(
             f"alpha must be a number or contain one number per feature, shape ({d},), or one per target and feature, "
@@ -140,7 +141,7 @@ def check_fitted(values, name):
         If they are not finite real numbers.
     """
     try:
-        values = np.asarray(values)
+        values = np.asarray(values, order="C")
         values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64, casting="same_kind")
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
@@ -157,7 +158,7 @@ def check_start(coef_init, intercept_init, d, k):
     for name, value, shape in (("coef_init", coef_init, (k, d)), ("intercept_init", intercept_init, (k,))):
         if np.iscomplexobj(value):
             raise ValueError(f"{name} must be real, got complex numbers.")
-        value = np.zeros(shape) if value is None else np.asarray(value, dtype=np.float64)
+        value = np.zeros(shape) if value is None else np.asarray(value, dtype=np.float64, order="C")
         if value.shape not in ({shape, shape[1:]} if k == 1 else {shape}):
             raise ValueError(f"{name} must hold {k} target(s) and have shape {shape}; got shape {value.shape}.")
         if not np.isfinite(value).all():
@@ -168,9 +169,9 @@ def check_start(coef_init, intercept_init, d, k):
 
 def make_generator(random_state):
     """NumPy Generator seeded from ``random_state``; None takes fresh entropy, never the global generator."""
-    if random_state is None:
-        return np.random.default_rng()
-    return np.random.default_rng(check_random_state(random_state).randint(0, 2**31 - 1, size=4))
+    if not isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state)
+    return np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4))
 
 
 COMPRESSED = {"csr": csr_array, "csc": csc_array, "bsr": bsr_array}

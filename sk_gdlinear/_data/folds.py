@@ -8,15 +8,11 @@ on, not even by rounding.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import issparse
 
-from .joint_moments import BLOCK_ROWS, SPARSE_SHARE, JointMoments
+from .joint_moments import JointMoments, merged
 
 # Numbers in the second moments of all groups together, at most: 1 GB.  Beyond, every split passes over its own rows.
 MOST_NUMBERS = 1 << 27
-
-# Entries of sparse rows whose products are computed at once.
-BLOCK_ENTRIES = 1 << 22
 
 # How a split uses a row: bits.
 TRAINED, HELD_OUT = 1, 2
@@ -107,10 +103,12 @@ class FoldMoments:
     folds : Folds
     each : callable, default=map
         Calls a function for each item, perhaps in several threads, and returns the results in order.
+    of : callable, default=JointMoments.of
+        Returns the moments of rows, with its arguments.
     """
 
-    def __init__(self, rows, folds, each=map):
-        self.rows, self.folds, self.groups = rows, folds, None
+    def __init__(self, rows, folds, each=map, of=JointMoments.of):
+        self.rows, self.folds, self.of, self.groups = rows, folds, of, None
         p = rows.X.shape[1] + rows.Y.shape[1]
         if folds.present.sum() * p * p <= MOST_NUMBERS:
             places = np.argsort(folds.group, kind="stable")
@@ -122,7 +120,7 @@ class FoldMoments:
         """Return the moments of all rows."""
         if self.groups is None:
             return self._of_rows(np.flatnonzero(self.folds.present[self.folds.group]))
-        return _merged(self.groups)
+        return merged(self.groups)
 
     def splits(self):
         """Yield, split for split, the moments of the rows to train on and of those held out."""
@@ -139,30 +137,13 @@ class FoldMoments:
             return
         for split in range(folds.n_splits):
             yield tuple(
-                _merged([moments for moments, bits in zip(self.groups, use[:, split], strict=True) if bits & bit])
+                merged([moments for moments, bits in zip(self.groups, use[:, split], strict=True) if bits & bit])
                 for bit in (TRAINED, HELD_OUT)
             )
 
     def _of_rows(self, order):
         """Return the moments of the rows ``order``."""
-        X, Y, weight = self.rows.X, self.rows.Y, self.rows.weight
-        size = len(order) if _is_run(order) else BLOCK_ROWS
-        block_rows = BLOCK_ROWS
-        if issparse(X) and X.nnz < SPARSE_SHARE * X.shape[0] * X.shape[1]:
-            size = block_rows = max(BLOCK_ROWS, BLOCK_ENTRIES * X.shape[0] // max(X.nnz, 1))
-        parts = (
-            JointMoments.of(X[block], Y[block], None if weight is None else weight[block], block_rows)
-            for block in (as_slice(order[start : start + size]) for start in range(0, len(order), size))
-        )
-        return _merged(parts)
-
-
-def _merged(parts):
-    """Return the moments of all parts together."""
-    total = None
-    for part in parts:
-        total = part if total is None else total.merged(part)
-    return total
+        return self.of(self.rows.X, self.rows.Y, self.rows.weight, order)
 
 
 def _without_each(parts, others):
@@ -172,14 +153,4 @@ def _without_each(parts, others):
         return
     half = len(parts) // 2
     for inside, outside in ((parts[:half], parts[half:]), (parts[half:], parts[:half])):
-        yield from _without_each(inside, _merged(outside if others is None else [others, *outside]))
-
-
-def _is_run(order):
-    """Whether row numbers in increasing order lie one after the other."""
-    return len(order) > 0 and order[-1] - order[0] == len(order) - 1
-
-
-def as_slice(order):
-    """Return row numbers in increasing order as a slice where they lie one after the other, which copies no rows."""
-    return slice(int(order[0]), int(order[-1]) + 1) if _is_run(order) else order
+        yield from _without_each(inside, merged(outside if others is None else [others, *outside]))

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
+from .order import cut_in_order
 from .statistics import Moments
 
-# Rows whose products are computed at once.
+# Rows whose products are computed at once, and entries of sparse rows.
 BLOCK_ROWS = 2048
+BLOCK_ENTRIES = 1 << 22
 
 # Share of non-zero entries up to which the products of sparse rows are computed without zeros.
 SPARSE_SHARE = 0.05
@@ -52,15 +54,30 @@ class JointMoments:
         return cls(0, 0.0, zeros + 1.0, zeros, np.zeros((n_columns, n_columns)), zeros + np.inf, zeros - np.inf)
 
     @classmethod
-    def of(cls, X, Y, weight=None, block_rows=BLOCK_ROWS):
-        """Return the moments of rows; all weights are above 0.  ``block_rows`` at once have their products computed."""
-        total, n = None, X.shape[0]
-        for start in range(0, n, block_rows):
-            block = slice(start, min(start + block_rows, n))
-            s = None if weight is None else weight[block].astype(np.float64)
-            part = _block(X[block], Y[block].astype(np.float64), s)
-            total = part if total is None else total.merged(part)
-        return total
+    def of(cls, X, Y, weight=None, rows=None):
+        """Return the moments of rows, dense or sparse.
+
+        Parameters
+        ----------
+        X : ndarray or csr_array of shape (n, d)
+        Y : ndarray of shape (n, k)
+        weight : ndarray of shape (n,), default=None
+            Above 0 for each of these rows.
+        rows : slice or ndarray, default=None
+            Which rows, as a slice or by their numbers in increasing order; None for all.
+
+        Returns
+        -------
+        moments : JointMoments
+        """
+        size = BLOCK_ROWS
+        if issparse(X) and X.nnz < SPARSE_SHARE * X.shape[0] * X.shape[1]:
+            size = max(BLOCK_ROWS, BLOCK_ENTRIES * X.shape[0] // max(X.nnz, 1))
+        parts = (
+            _block(X[part], Y[part].astype(np.float64), None if weight is None else weight[part].astype(np.float64))
+            for part in cut_in_order(slice(0, X.shape[0]) if rows is None else rows, size)
+        )
+        return merged(parts)
 
     def with_row(self, row, weight=1.0):
         """Return the moments with one row more, (p,); None if its numbers are not finite or too large to be scaled."""
@@ -145,6 +162,40 @@ class JointMoments:
         return H, c
 
 
+def merged(parts):
+    """Return the moments of all parts together."""
+    total = None
+    for part in parts:
+        total = part if total is None else total.merged(part)
+    return total
+
+
+def moments_of_block(low, high, n, weight_sum, products):
+    """Return the moments of a block of rows, wherever they are.
+
+    Parameters
+    ----------
+    low, high : ndarray of shape (p,)
+        Least and largest value of each column.
+    n : int
+        Number of rows.
+    weight_sum : float
+    products : callable
+        From the factor of each column, and a mask of those that are constant, to the mean and the products of the
+        scaled rows.
+
+    Returns
+    -------
+    moments : JointMoments
+        With a mean that is not finite where numbers are not finite or too large for sums, which the caller sees.
+    """
+    factor, summed = _factor(low, high), (low > -LARGEST_SUMMED) & (high < LARGEST_SUMMED)
+    if not summed.all():
+        mean = np.where(summed, 0.0, np.inf)
+        return JointMoments(n, weight_sum, factor, mean, np.full((len(low), len(low)), np.nan), low, high)
+    return JointMoments(n, weight_sum, factor, *products(factor, low == high), low, high)
+
+
 def _factor(low, high):
     """Return powers of two by which numbers between ``low`` and ``high`` become at most 1, as far as there are any."""
     largest = np.maximum(np.abs(low), np.abs(high))
@@ -168,15 +219,15 @@ def _block(X, Y, s):
         low, high = (getattr(V, name)(axis=0).toarray().ravel() for name in ("min", "max"))
     else:
         low, high = V.min(axis=0), V.max(axis=0)
-    factor, n = _factor(low, high), V.shape[0]
+    n = V.shape[0]
     count = float(n) if s is None else float(s.sum())
-    summed = (low > -LARGEST_SUMMED) & (high < LARGEST_SUMMED)
-    if not summed.all():  # the caller sees it by the mean
-        mean = np.where(summed, 0.0, np.inf)
-        return JointMoments(n, count, factor, mean, np.full((len(low), len(low)), np.nan), low, high)
-    scaled = csr_array(V.multiply(factor)) if sparse else V * factor
-    mean, products = (_sparse_products if sparse else _dense_products)(scaled, s, count, low == high)
-    return JointMoments(n, count, factor, mean, products, low, high)
+
+    def products(factor, constant):
+        if sparse:
+            return _sparse_products(csr_array(V.multiply(factor)), s, count, constant)
+        return _dense_products(V * factor, s, count, constant)
+
+    return moments_of_block(low, high, n, count, products)
 
 
 def _joined(X, Y, sparse):

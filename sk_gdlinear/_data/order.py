@@ -17,10 +17,24 @@ def evenly_spaced(n, most):
     return np.arange(n, dtype=np.intp) if n <= most else np.linspace(0, n - 1, most).astype(np.intp)
 
 
-def in_order(n):
-    """Yield the numbers 0 to ``n - 1`` in blocks."""
-    for start in range(0, n, BLOCK_ROWS):
-        yield np.arange(start, min(start + BLOCK_ROWS, n), dtype=np.intp)
+def in_order(n, size):
+    """Yield the numbers 0 to ``n - 1`` in blocks of ``size``, the last one shorter."""
+    for start in range(0, n, size):
+        yield np.arange(start, min(start + size, n), dtype=np.intp)
+
+
+def as_slice(order):
+    """Return row numbers in increasing order as a slice where they lie one after the other, which copies no rows."""
+    is_run = len(order) > 0 and order[-1] - order[0] == len(order) - 1
+    return slice(int(order[0]), int(order[-1]) + 1) if is_run else order
+
+
+def cut_in_order(rows, size):
+    """Yield a slice, or row numbers in increasing order, in blocks of ``size``, as slices where that is possible."""
+    if isinstance(rows, slice):
+        yield from (slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size))
+    else:
+        yield from (as_slice(rows[start : start + size]) for start in range(0, len(rows), size))
 
 
 def shuffled(n, rng):

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from .order import BLOCK_ROWS, RUN_ROWS, cut, evenly_spaced, in_order, shuffled
+from .threads import shared_size
 
 # Entries per column of a block of sparse rows, beside which a pass over the columns is cheap; and entries of a block at
 # most, which take about a second.
@@ -43,17 +44,18 @@ class Rows(NamedTuple):
     def block_rows(self):
         """Rows per kernel call; a block of sparse rows has many more entries than columns.
 
-        The sparse kernel passes over all columns at every call.
+        The sparse kernel passes over all columns at every call.  With threads all get as many blocks of the same size.
         """
-        if not issparse(self.X):
-            return BLOCK_ROWS
-        entries = min(BLOCK_ENTRIES * self.X.shape[1], MOST_BLOCK_ENTRIES)
-        return max(BLOCK_ROWS, entries * self.X.shape[0] // max(self.X.nnz, 1))
+        most = BLOCK_ROWS
+        if issparse(self.X):
+            entries = min(BLOCK_ENTRIES * self.X.shape[1], MOST_BLOCK_ENTRIES)
+            most = max(BLOCK_ROWS, entries * self.X.shape[0] // max(self.X.nnz, 1))
+        return shared_size(self.n_rows, most)
 
     def blocks(self, rng=None, size=None):
         """Yield row numbers, ``size`` at a time, in a new random order if ``rng`` is given."""
         size = size or self.block_rows
-        for places in cut(in_order(self.n_rows) if rng is None else shuffled(self.n_rows, rng), size):
+        for places in in_order(self.n_rows, size) if rng is None else cut(shuffled(self.n_rows, rng), size):
             yield places if self.kept is None else self.kept[places]
 
     def subsample(self, most, rng):

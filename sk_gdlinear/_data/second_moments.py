@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import issparse
 
-from .threads import map_blocks, parts
+from .threads import map_blocks, parts, shared_size
 
 # Rows whose products are computed at once, and entries of sparse rows.
 BLOCK_ROWS = 2048
@@ -20,16 +20,21 @@ BLOCK_ENTRIES = 1 << 22
 
 @dataclass
 class SecondMoments:
-    """Weighted second moments of the columns about their mean, float64."""
+    """Weighted second moments of the columns about their mean, float64; or of some with all: of the last ``q``."""
 
     count: float  # sum of weights
     mean: np.ndarray  # (p,)
-    products: np.ndarray  # (p, p), weighted sum of (z - mean)(z - mean)^T
+    products: np.ndarray  # (q, p), weighted sum of (z - mean)(z - mean)^T
 
     @classmethod
-    def empty(cls, n_columns):
-        """Return the moments of no rows."""
-        return cls(0.0, np.zeros(n_columns), np.zeros((n_columns, n_columns)))
+    def empty(cls, n_columns, n_last=None):
+        """Return the moments of no rows, of the last ``n_last`` columns with all."""
+        return cls(0.0, np.zeros(n_columns), np.zeros((n_columns if n_last is None else n_last, n_columns)))
+
+    @property
+    def last(self):
+        """The columns whose products with all are known."""
+        return slice(len(self.mean) - len(self.products), None)
 
     def copy(self):
         """Return an independent copy."""
@@ -43,16 +48,16 @@ class SecondMoments:
         if not count > 0.0:
             return
         mean = total / count
-        products -= np.multiply.outer(total, mean)
+        products -= np.multiply.outer(total[self.last], mean)
         self.merge(SecondMoments(count, mean, products))
 
     def add(self, Z, weight=None):
         """Add dense rows ``Z``, in place."""
         if weight is None:
-            self.add_sums(float(len(Z)), Z.sum(axis=0), Z.T @ Z)
+            self.add_sums(float(len(Z)), Z.sum(axis=0), Z[:, self.last].T @ Z)
         else:
             rooted = Z * np.sqrt(weight)[:, None]
-            self.add_sums(float(weight.sum()), weight @ Z, rooted.T @ rooted)
+            self.add_sums(float(weight.sum()), weight @ Z, rooted[:, self.last].T @ rooted)
 
     def merge(self, other):
         """Add the rows of ``other``, in place."""
@@ -61,7 +66,7 @@ class SecondMoments:
         count = self.count + other.count
         delta = other.mean - self.mean
         self.products += other.products
-        self.products += np.multiply.outer(delta, delta * (self.count * other.count / count))
+        self.products += np.multiply.outer(delta[self.last], delta * (self.count * other.count / count))
         self.mean = self.mean + delta * (other.count / count)
         self.count = count
 
@@ -70,6 +75,26 @@ class SecondMoments:
         merged = self.copy()
         merged.merge(other)
         return merged
+
+    def without(self, part):
+        """Return the moments of these rows but for those of ``part``, which are among them."""
+        if part.count == 0.0:
+            return self
+        count = self.count - part.count
+        mean = self.mean + (self.mean - part.mean) * (part.count / count)
+        delta = part.mean - mean
+        products = self.products - part.products
+        products -= np.multiply.outer(delta[self.last], delta * (count * part.count / self.count))
+        return SecondMoments(count, mean, products)
+
+    def with_columns(self, more):
+        """Return the moments of these columns and of others of the same rows, the last ones, whose ``more`` are."""
+        known, last = len(self.mean), more.last
+        products = np.empty((len(more.mean),) * 2)
+        products[:known, :known] = self.products
+        products[last] = more.products
+        products[:known, last] = more.products[:, :known].T
+        return SecondMoments(more.count, more.mean, products)
 
     def times(self, factor):
         """Return the moments of rows whose weights are ``factor`` times these."""
@@ -83,7 +108,7 @@ class SecondMoments:
         return second
 
 
-def second_moments(rows, standardization, weight=None, order=None, columns=None):
+def second_moments(rows, standardization, weight=None, order=None, columns=None, n_last=None):
     """Return the second moments of the standardized rows.
 
     Parameters
@@ -96,6 +121,8 @@ def second_moments(rows, standardization, weight=None, order=None, columns=None)
         Row numbers, those of ``rows`` by default.
     columns : ndarray, default=None
         Column numbers, all by default.
+    n_last : int, default=None
+        Compute only the products of so many of the last columns with all; by default those of all.
     """
     shift, inv_scale = standardization.shift, standardization.inv_scale
     if columns is not None:
@@ -104,20 +131,24 @@ def second_moments(rows, standardization, weight=None, order=None, columns=None)
     weight = rows.weight if weight is None else weight
 
     def of_blocks(blocks):
-        moments = SecondMoments.empty(len(shift))
+        moments, memory = SecondMoments.empty(len(shift), n_last), np.empty((0, len(shift)))
         for block in blocks:
             s = None if weight is None else weight[block].astype(np.float64)
             if s is not None and not s.all():
                 block, s = _places(block)[s != 0.0], s[s != 0.0]
             X = rows.X[block] if columns is None else rows.X[block][:, columns]
             if issparse(X):
-                moments.add_sums(*_sparse_sums(X, standardization, s))
+                moments.add_sums(*_sparse_sums(X, standardization, s, moments.last))
             else:
-                moments.add((X - shift.astype(np.float64)) * inv_scale, s)
+                if len(memory) < len(X):  # the same memory for all blocks
+                    memory = np.empty(X.shape)
+                Z = np.subtract(X, shift, out=memory[: len(X)], dtype=np.float64)
+                Z *= inv_scale
+                moments.add(Z, s)
         return moments
 
     blocks = list(_blocks(rows, order))
-    moments = SecondMoments.empty(len(shift))
+    moments = SecondMoments.empty(len(shift), n_last)
     for part in map_blocks(of_blocks, [blocks[part] for part in parts(len(blocks))]):
         moments.merge(part)
     return moments
@@ -128,8 +159,10 @@ def _blocks(rows, order):
     size = BLOCK_ROWS
     if issparse(rows.X):
         size = max(size, BLOCK_ENTRIES * rows.X.shape[0] // max(rows.X.nnz, 1))
+    n = rows.n_rows if order is None else len(order)
+    size = shared_size(n, size)
     if order is None and rows.kept is None:
-        yield from (slice(start, min(start + size, rows.n_rows)) for start in range(0, rows.n_rows, size))
+        yield from (slice(start, min(start + size, n)) for start in range(0, n, size))
         return
     order = rows.order if order is None else order
     yield from (order[start : start + size] for start in range(0, len(order), size))
@@ -139,12 +172,13 @@ def _places(block):
     return np.arange(block.start, block.stop) if isinstance(block, slice) else block
 
 
-def _sparse_sums(X, standardization, weight):
-    """Return the weighted sums of 1, ``z`` and ``z z^T`` of sparse rows."""
+def _sparse_sums(X, standardization, weight, last):
+    """Return the weighted sums of 1, ``z`` and ``z z^T`` of sparse rows, the last for some columns with all."""
     Z = standardization.rows(X)
     s = np.ones(len(Z)) if weight is None else weight
     rooted = Z.times(np.sqrt(s))
     S, u, a = rooted.scaled, rooted.ones, rooted.offset
-    cross = np.multiply.outer(S.T @ u, a)
-    products = (S.T @ S).toarray() - cross - cross.T + (u @ u) * np.multiply.outer(a, a)
+    T, along = S[:, last], np.atleast_1d(S.T @ u)  # for one column SciPy returns a number
+    products = (T.T @ S).toarray() - np.multiply.outer(along[last], a) - np.multiply.outer(a[last], along)
+    products += (u @ u) * np.multiply.outer(a[last], a)
     return float(s.sum()), s @ Z, products

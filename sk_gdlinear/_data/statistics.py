@@ -36,6 +36,17 @@ class Moments:
         """Return an independent copy."""
         return Moments(self.count, *(a.copy() for a in (self.mean, self.square_deviation, self.low, self.high)))
 
+    def part(self, columns):
+        """Return the statistics of some columns."""
+        arrays = (self.mean, self.square_deviation, self.low, self.high)
+        return Moments(self.count, *(a[columns] for a in arrays))
+
+    def of_all_columns(self, columns):
+        """Return the statistics of all columns of the rows, those besides ``columns`` being zeros."""
+        if self.count == 0.0:
+            return Moments.empty(columns.n_columns)
+        return Moments(self.count, *map(columns.spread, (self.mean, self.square_deviation, self.low, self.high)))
+
     def merged(self, other):
         """Return the statistics of the rows of both."""
         if self.count == 0.0 or other.count == 0.0:
@@ -59,9 +70,10 @@ class Moments:
 
     def spread(self, centre):
         """Root mean square and largest absolute value about the mean, or about 0 if not ``centre``."""
-        middle = self.mean if centre else np.zeros_like(self.mean)
+        middle = self.mean if centre else 0.0
         with np.errstate(over="ignore", invalid="ignore"):
-            rms = np.sqrt(self.square_deviation / self.count + (self.mean - middle) ** 2)
+            mean_square = self.square_deviation / self.count
+            rms = np.sqrt(mean_square if centre else mean_square + self.mean**2)
             largest = np.maximum(self.high - middle, middle - self.low)
         if centre:  # a constant column has no spread, also where rounding has left some
             rms[self.low == self.high] = largest[self.low == self.high] = 0.0
@@ -131,12 +143,16 @@ class StreamStatistics:
         features = [Moments.empty(d) if standardize else None for _ in range(2)]
         return cls(features[0], Moments.empty(k), features[1], Moments.empty(k))
 
+    def is_generation_over(self, window):
+        """Whether the next rows begin a new generation."""
+        return self.n_young >= (window or min(max(self.n_rows // 2, SHORTEST_GENERATION), LONGEST_GENERATION))
+
     def add(self, backend, X, Y, sample_weight, window=None):
         """Add rows and return them as ``Rows``, their weights over the mean weight of all rows seen.
 
         ``window`` is the length of a generation; by default it is that of all rows before it.
         """
-        if self.n_young >= (window or min(max(self.n_rows // 2, SHORTEST_GENERATION), LONGEST_GENERATION)):
+        if self.is_generation_over(window):
             self.past_features, self.past_targets, self.n_young = self.features, self.targets, 0
             self.features = None if self.features is None else Moments.empty(X.shape[1])
             self.targets = Moments.empty(Y.shape[1])

@@ -16,6 +16,9 @@ from threadpoolctl import threadpool_limits
 LEAST_NUMBERS = 1 << 20
 WAITING_BLOCKS = 2
 
+# Blocks per thread from which it does not matter that one thread has one more than another.
+MANY_BLOCKS = 4
+
 _pool: ContextVar = ContextVar("sk_gdlinear_threads", default=None)
 
 
@@ -68,6 +71,15 @@ def map_blocks(function, *blocks):
     finally:
         for future in waiting:
             future.cancel()
+
+
+def shared_size(n_rows, most):
+    """Return the size of a block with which all threads get as many, at most ``most``; ``most`` if there are many."""
+    n = n_threads()
+    if n == 1 or n_rows > MANY_BLOCKS * n * most:
+        return most
+    rounds = max(1, -(-n_rows // (n * most)))
+    return max(1, -(-n_rows // (n * rounds)))
 
 
 def _in_thread(function, arguments):

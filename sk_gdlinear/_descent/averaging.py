@@ -2,6 +2,7 @@
 
 from copy import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,17 @@ def averaging_weight(t):
     Optimization", ICML 2013, section 4 (polynomial-decay averaging).
     """
     return (AVERAGING_DECAY + 1.0) / (t + AVERAGING_DECAY)
+
+
+def kept_share(before, after):
+    """Return the share that an average over ``before`` updates keeps of itself until there are ``after`` of them.
+
+    It is the product of 1 less the weights of the updates between.
+    """
+    before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    numbers = np.arange(AVERAGING_DECAY + 1.0)
+    terms = np.add.outer(before, numbers) / np.maximum(np.add.outer(after, numbers), 1.0)
+    return np.where(after > before, terms.prod(axis=-1), 1.0)
 
 
 @dataclass
@@ -58,6 +70,11 @@ class Iterate:
             twin.mean_W, twin.mean_b = self.mean_W.copy(), self.mean_b.copy()
         return twin
 
+    def mapped(self, move):
+        """Return the iterate with other parameters, ``move(W, b)`` of the newest ones and of the average."""
+        means = (None, None) if self.mean_W is None else move(self.mean_W, self.mean_b)
+        return Iterate(*move(self.W, self.b), *means, self.t, self.n_averaged, self.gain, self.mean_step)
+
     def reported(self, penalty):
         """Return the parameters to report: the proximal step from the average, or the newest parameters."""
         W, b = self.average
@@ -84,3 +101,17 @@ class Iterate:
         total = on_the_way + objective
         relative = (on_the_way - objective) / total if 0.0 < total < np.inf else 0.0
         self.gain += share * (relative - self.gain)
+
+
+class CarriedAverage(NamedTuple):
+    """The average of the calls before, and the share of it that each coefficient keeps in that of this call."""
+
+    W: np.ndarray  # (k, p)
+    b: np.ndarray  # (k,)
+    share: np.ndarray  # (p,)
+    share_b: float
+
+    def add_to(self, iterate):
+        """Add these averages to those of this call, in place."""
+        iterate.mean_W += self.share * (self.W - iterate.mean_W)
+        iterate.mean_b += self.share_b * (self.b - iterate.mean_b)

@@ -1,4 +1,4 @@
-"""The backend, chosen once for a fit: six functions over rows, compiled or from the reference implementation."""
+"""The backend, chosen once for a fit: seven functions over rows, compiled or from the reference implementation."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from scipy.sparse import issparse
 
+from .._data.joint_moments import JointMoments
 from .._data.standardize import max_row_norm
 from .._data.statistics import add_moments
 from .._kernels import dense, sparse
@@ -19,7 +20,7 @@ NAMES = ("auto", "reference")
 
 
 class Backend(NamedTuple):
-    """The functions of a descent that pass over rows.  All take the records of ``epoch.epoch``."""
+    """The functions that pass over rows.  Those of a descent take the records of ``epoch.epoch``."""
 
     epoch: Callable  # (problem, plan, iterate, reduction) -> sum of losses times rows
     gradient: Callable  # (problem, order, W, b) -> grad_W, grad_b, loss, summed over rows
@@ -27,6 +28,7 @@ class Backend(NamedTuple):
     errors: Callable  # (problem, order, W, b) -> standardized errors
     moments: Callable  # (X, order, weight, moments) -> new sum of weights, the moments updated
     max_row_norm: Callable  # (rows, order, standardization, fit_intercept) -> largest squared norm
+    joint_moments: Callable = JointMoments.of  # (X, Y, weight, rows) -> their JointMoments
 
 
 REFERENCE = Backend(
@@ -90,7 +92,12 @@ def backend(name: Literal["auto", "reference"]) -> Iterator[None]:
 
 
 def choose_backend(X, loss_is_compiled=True):
-    """Return the backend for dense or sparse X; user-defined losses and penalties need the reference implementation."""
+    """Return the backend for X; user-defined losses and penalties need the reference implementation.
+
+    Rows on a device, which are neither an array nor sparse, have a ``backend`` of their own.
+    """
+    if hasattr(X, "backend"):
+        return X.backend
     if _check_name(_chosen.get()) == "reference" or not loss_is_compiled:
         return REFERENCE
     return SPARSE if issparse(X) else DENSE

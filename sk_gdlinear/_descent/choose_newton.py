@@ -24,7 +24,7 @@ def choose_newton(backend, rows, objective, fit_intercept, column_squares):
         Mean squares of the standardized columns.
     """
     d, k = rows.X.shape[1], rows.Y.shape[1]
-    sums, is_quadratic = RowSums(backend, rows, fit_intercept, {}), objective.loss.is_quadratic
+    sums, is_quadratic = RowSums.of(backend, rows, fit_intercept), objective.loss.is_quadratic
     costs = Costs.of(rows, k, is_quadratic)
     if is_quadratic and isinstance(objective.penalty, BoxedElasticNet):
         if d >= LEAST_COLUMNS and _has_absolute_values(objective.penalty, column_squares):
@@ -32,7 +32,7 @@ def choose_newton(backend, rows, objective, fit_intercept, column_squares):
             return newton, costs.with_working_set()
         if rows.n_rows < d and rows.n_rows <= MOST_ROWS and _is_smooth(objective.penalty, column_squares):
             newton = RowSpaceNewton(sums, fit_intercept, column_squares=column_squares)
-            return newton, costs.in_row_space(rows.n_rows, d)
+            return newton, costs.in_row_space(rows)
     if d > MOST_COLUMNS:
         return None, None
     return ProximalNewton(sums, fit_intercept), costs

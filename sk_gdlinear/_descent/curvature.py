@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._data.second_moments import second_moments
+from .._objective.penalties import BoxedElasticNet
 from .newton import Proposal, ProximalNewton
 from .quadratic import QuadraticModel
 from .rent_or_buy import Costs
@@ -18,6 +19,10 @@ SAMPLE_ROWS_PER_COLUMN = 2
 
 # If the mean square of a column exceeds that in the sample by more than this factor, the sample says nothing of it.
 MAX_SAMPLE_RATIO = 4.0
+
+# Damping of the second moments of a sample, relative to their diagonal.  Columns that are collinear in it may not be so
+# in all rows, whose gradient along them then counts.
+SAMPLE_DAMPING = 1e-9
 
 # For losses with a changing curvature the model's gain is multiplied by this before it counts as what is left.
 SAFETY = 4.0
@@ -43,6 +48,16 @@ class NewtonState(NamedTuple):
     stalled: int = 0  # steps in a row that did not lower the objective
 
 
+class Sample(NamedTuple):
+    """What a sample of the rows knows of the curvature."""
+
+    factor: float  # of gains by the model
+    known: np.ndarray  # numbers of the columns which it knows
+    H: np.ndarray | None = None  # second moments of these columns
+    model: QuadraticModel | None = None
+    knows_all: bool = False
+
+
 @dataclass
 class Curvature:
     """The curvature of all rows, once it is bought; before that, the inspection of a sample."""
@@ -50,10 +65,10 @@ class Curvature:
     newton: ProximalNewton
     costs: Costs
     column_squares: np.ndarray | None  # (d,), mean squares of the standardized columns
-    at_once: bool  # whether to buy before the next epoch
+    wanted: bool | str  # whether to buy before the next epoch, or never; "auto" if its price decides
     tol: float | None
     reason: str = "as asked"  # why it was bought
-    sampled: tuple | None = None  # see ``_sample``; None before it is called
+    sampled: Sample | None = None  # None before a sample is looked at
 
     @property
     def is_bought(self):
@@ -62,13 +77,13 @@ class Curvature:
 
     def begins(self, n_epochs):
         """Whether an epoch after so many is one with the curvature, which is then bought."""
-        if not (self.is_bought or self.at_once) and n_epochs > 0 and self.costs.has_paid(n_epochs):
+        if self.wanted == "auto" and n_epochs > 0 and self.costs.has_paid(n_epochs):
             self.buy_next("when the epochs had cost as much")
-        return self.is_bought or self.at_once
+        return self.is_bought or self.wanted is True
 
     def buy_next(self, reason):
         """Have it bought before the next epoch."""
-        self.at_once, self.reason = True, reason
+        self.wanted, self.reason = True, reason
 
     def buy(self, objective):
         """Buy it, if that has not been done."""
@@ -77,7 +92,7 @@ class Curvature:
 
     def is_cheap(self, n_epochs):
         """Whether so many epochs have cost the part of the curvature's price at which it is bought early."""
-        return self.costs.has_paid(EARLY * n_epochs)
+        return self.wanted == "auto" and self.costs.has_paid(EARLY * n_epochs)
 
     def state_at(self, objective, W, b, point=None):
         """Return the ``NewtonState`` at parameters, whose ``Point`` in float64 may be known."""
@@ -123,52 +138,64 @@ class Curvature:
         return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
 
     def estimate(self, problem, n_epochs, point, curved_share):
-        """Return the gain left at a point by a sample of rows; infinite if its second moments are not worth it yet."""
+        """Return what is left to gain at a point by a sample of rows, and whether that is all; 0 if it costs too much.
+
+        Columns that the sample does not know may add to it.
+        """
         n_sampled, d = self._sample_rows(problem.rows)
         if self.sampled is None and not self.costs.allows_sample(n_epochs, n_sampled, d):
-            return np.inf
+            return 0.0, False
         return self._inspect(problem, point, curved_share)
 
     def confirms(self, problem, point, curved_share, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain.
 
-        If a sample cannot tell, the curvature of all rows is bought for the next epoch.
+        If a sample cannot tell, the curvature of all rows is bought for the next epoch, unless that is not wanted.
         """
-        gain = np.inf if point is None else self._inspect(problem, point, curved_share)
-        if gain == np.inf:
+        gain, is_all = (0.0, False) if point is None else self._inspect(problem, point, curved_share)
+        if not is_all and self.wanted is False:
+            return gain <= limit
+        if not is_all:
             self.buy_next(UNKNOWN)
-        return gain <= limit
+        return is_all and gain <= limit
 
     def _inspect(self, problem, point, curved_share):
-        """Return the gain that is left at a point by a sample of the rows; infinite if they cannot tell."""
+        """Return what is left to gain at a point by a sample of the rows, and whether that is all."""
         if self.sampled is None:
             self.sampled = self._sample(problem)
-        factor, H, model = self.sampled
-        if H is None:
-            return np.inf
-        if curved_share != 1.0:
-            model = QuadraticModel(curved_share * H)
-        minimum = model.minimise(point.W.astype(np.float64), point.grad_W, problem.penalty)
-        gain = factor * minimum.gain + 0.5 * float(np.square(point.grad_b).sum()) / curved_share
-        return gain if minimum.exact else np.inf
+        sample, penalty, W, gradient = self.sampled, problem.penalty, point.W.astype(np.float64), point.grad_W
+        if not sample.knows_all:
+            if not (len(sample.known) and isinstance(penalty, BoxedElasticNet)):
+                return 0.0, False
+            penalty, W, gradient = penalty.of_columns(sample.known), W[:, sample.known], gradient[:, sample.known]
+        model = sample.model if curved_share == 1.0 else QuadraticModel(curved_share * sample.H)
+        minimum = model.minimise(W, gradient, penalty)
+        gain = sample.factor * minimum.gain + 0.5 * float(np.square(point.grad_b).sum()) / curved_share
+        return gain, sample.knows_all and minimum.exact
 
     def _sample_rows(self, rows):
         d = rows.X.shape[1]
         return max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COLUMN * d), d
 
     def _sample(self, problem):
-        """Return the second moments of a sample, with a factor for gains and a model; or three times None."""
+        """Return the ``Sample`` of the rows."""
         rows, (n_sampled, d) = problem.rows, self._sample_rows(problem.rows)
         if n_sampled >= rows.n_rows:
-            return None, None, None
+            if self.wanted == "auto":  # all rows, and steps with them, cost no more
+                return Sample(0.0, np.empty(0, dtype=np.intp))
+            n_sampled = rows.n_rows
         H = second_moments(rows, problem.standardization, order=rows.sample(n_sampled)).about(centre=False)
+        known = np.flatnonzero(self.column_squares <= MAX_SAMPLE_RATIO * np.diag(H))
+        squares, knows_all = self.column_squares, len(known) == d
+        if not knows_all:
+            H, squares = H[np.ix_(known, known)], squares[known]
         sampled = np.diag(H)
-        if (self.column_squares > MAX_SAMPLE_RATIO * sampled).any():
-            return None, None, None
-        enlarge = np.sqrt(np.divide(self.column_squares, sampled, out=np.ones(d), where=sampled > 0.0))
+        enlarge = np.sqrt(np.divide(squares, sampled, out=np.ones(len(known)), where=sampled > 0.0))
         H *= np.multiply.outer(enlarge, enlarge)
+        H.flat[:: len(known) + 1] *= 1.0 + SAMPLE_DAMPING
         # The inverse of the second moments of m rows of d directions is m / (m - d) times too large, on average.
-        return 1.0 - d / n_sampled, H, QuadraticModel(H)
+        factor = 1.0 if n_sampled == rows.n_rows else 1.0 - len(known) / n_sampled
+        return Sample(factor, known, H, QuadraticModel(H), knows_all)
 
     def _proposal(self, objective, point):
         tol = self.tol or FALLBACK_TOL

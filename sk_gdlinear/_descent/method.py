@@ -10,7 +10,7 @@ from .._data.threads import map_blocks
 from .._objective.evaluate import mean_loss, typical_loss, weighted_median
 from .._objective.losses import largest_loss
 from .._objective.objective import LEAST_SMOOTHING, Objective
-from .averaging import Iterate, averaging_weight
+from .averaging import CarriedAverage, Iterate, averaging_weight
 from .backend import Backend
 from .curvature import FALLBACK_TOL, Curvature, NewtonState
 from .epoch import Plan
@@ -86,6 +86,7 @@ class MiniBatchDescent:
     reduces_variance: bool = False
     curvature: Curvature | None = None  # None if it is never used
     is_stream: bool = False  # whether the rows are a chunk of a stream
+    carried: CarriedAverage | None = None  # where coefficients are averaged over different numbers of updates
     cache: dict = field(default_factory=dict)
     passed: Passed = Passed()
     notes: list = field(default_factory=list)  # what was done besides, in words
@@ -206,6 +207,8 @@ class MiniBatchDescent:
         if not (np.isfinite(total) and np.isfinite(state.iterate.W).all()):
             return np.inf
         state.reduction.commit(self.rows.n_rows)
+        if self.carried is not None:
+            self.carried.add_to(state.iterate)
         self.state.n_epochs += 1
         self._balance()
         return total / self.rows.n_rows + float(problem.penalty.value(state.iterate.W).sum())
@@ -217,8 +220,8 @@ class MiniBatchDescent:
             return curvature is not None
         if self.passed.point is None or not curvature.is_cheap(n_epochs):
             return False
-        gain = curvature.estimate(self._problem(), n_epochs, self.passed.point, self._curved_share())
-        if not MUCH_LEFT * (curvature.tol or FALLBACK_TOL) * self.objective_scale() < gain < np.inf:
+        gain, _ = curvature.estimate(self._problem(), n_epochs, self.passed.point, self._curved_share())
+        if not gain > MUCH_LEFT * (curvature.tol or FALLBACK_TOL) * self.objective_scale():
             return False
         curvature.buy_next("since a sample said that much was left to gain")
         return True
@@ -341,8 +344,8 @@ class MiniBatchDescent:
             return None
         if self.reduces_variance and not self.state.reduction.is_on:  # an epoch more costs little and gains much
             return None
-        gain = self.curvature.estimate(self._problem(), self.state.n_epochs, point, self._curved_share())
-        return None if gain == np.inf else (gain, False)
+        gain, is_all = self.curvature.estimate(self._problem(), self.state.n_epochs, point, self._curved_share())
+        return (gain, False) if is_all else None
 
     def confirms(self, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain."""

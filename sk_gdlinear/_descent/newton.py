@@ -158,7 +158,7 @@ class ProximalNewton:
         model = QuadraticModel(h * moments.about(self.fit_intercept))
         return self._minimum(model, moments, h, objective.penalty.of_target(t), point, slice(t, t + 1), negligible)
 
-    def _minimum(self, model, moments, h, penalty, point, targets, negligible):
+    def _minimum(self, model, moments, h, penalty, point, targets, negligible, rough=0.0):
         """Return the minimum of a model in which the intercept is optimal; ``h`` is the curvature along it."""
         W, b = point.W[targets].astype(np.float64), point.b[targets].astype(np.float64)
         grad_W, grad_b = point.grad_W[targets], point.grad_b[targets]
@@ -166,7 +166,7 @@ class ProximalNewton:
         if self.fit_intercept:
             grad_W = grad_W - np.multiply.outer(grad_b, moments.mean)
             gain_b = 0.5 * float(np.square(grad_b).sum()) / h
-        minimum: Minimum = model.minimise(W, grad_W, penalty, negligible)
+        minimum: Minimum = model.minimise(W, grad_W, penalty, negligible, rough)
         if self.fit_intercept:
             b = b - grad_b / h - (minimum.W - W) @ moments.mean
         return Proposal(minimum.W, b, minimum.gain + gain_b, minimum.exact)

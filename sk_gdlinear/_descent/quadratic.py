@@ -37,8 +37,12 @@ SWEEPS = 20
 SHORTENED_STEPS = 30
 ROUNDS = 200
 
-# The part of the model's scale that may be left to gain at its minimum, and the slope along a flat direction, relative
-# to the root of that scale, that counts as rounding: the least eigenvalue would make a long step of it.
+# Damping of a nearly singular matrix relative to its norm, and how often its effects are reduced by powers of ten.
+DAMPING = 1e-13
+REFINEMENTS = 3
+
+# The part of the model's scale that may be left to gain at its minimum, and the slope along flat directions, relative
+# to the root of that scale, that counts as rounding: the damping would make a long step of it.
 NEGLIGIBLE = 1e-15
 FLAT_SLOPE = 1e-13
 
@@ -75,7 +79,7 @@ class QuadraticModel:
         np.fill_diagonal(self.H, np.where(diagonal > 0.0, 1.0, 0.0))
         self._systems = {}
 
-    def minimise(self, W, grad_W, penalty, negligible=0.0):
+    def minimise(self, W, grad_W, penalty, negligible=0.0, rough=0.0):
         """Return the ``Minimum`` of the model with a penalty.
 
         Parameters
@@ -85,6 +89,8 @@ class QuadraticModel:
         penalty : BoxedElasticNet or RescaledPenalty
         negligible : float, default=0.0
             What may be left to gain, in units of the objective.
+        rough : float, default=0.0
+            With kinks, what may be left to gain where coordinate descent without Newton steps comes that far.
         """
         if not isinstance(penalty, BoxedElasticNet):
             return self._proximal_gradient(W, grad_W, penalty)
@@ -96,7 +102,7 @@ class QuadraticModel:
             if lower is None and (l1 is None or not l1.any()):
                 parts.append(self._smooth(U[t], grad_U[t], l2))
             else:
-                parts.append(self._with_kinks(U[t], grad_U[t], l1, l2, lower, upper, negligible))
+                parts.append(self._with_kinks(U[t], grad_U[t], l1, l2, lower, upper, negligible, rough))
         U = np.array([u for u, _, _ in parts])
         return Minimum(U / self.scale, float(sum(gain for _, gain, _ in parts)), all(exact for *_, exact in parts))
 
@@ -118,7 +124,7 @@ class QuadraticModel:
         system = self._system(l2)
         return system.project(u) - system.solve(slope), 0.5 * float(slope @ system.solve(slope)), True
 
-    def _with_kinks(self, u, gradient, l1, l2, lower, upper, negligible):
+    def _with_kinks(self, u, gradient, l1, l2, lower, upper, negligible, rough):
         """Return the minimum of the model with absolute values or bounds."""
         infinite = np.full(len(u), np.inf)
         penalty = Kinks(
@@ -128,17 +134,24 @@ class QuadraticModel:
         if (w != u).any():
             q += self.H @ (w - u)
         scale = abs(float(gradient @ u)) + float(l1 @ np.abs(u)) + 0.5 * float(np.square(gradient).sum())
+        left = penalty.violation(w, q)
+        if 0.5 * float(left @ left) <= NEGLIGIBLE * scale and (w == u).all():
+            return w, 0.0, True
         negligible = max(negligible, NEGLIGIBLE * scale)
         for _ in range(ROUNDS):
             coordinate_descent(self.H, w, q, *penalty[:4], SWEEPS, negligible)
+            if rough > 0.0:
+                left = penalty.violation(w, q)
+                if 0.5 * float(left @ left) <= rough:
+                    break
             self._newton_on_support(w, q, penalty, FLAT_SLOPE * np.sqrt(scale))
             q = gradient + self.H @ (w - u)  # without the rounding of many small changes
             left = penalty.violation(w, q)
-            if 0.5 * float(np.square(left).sum()) <= negligible:
+            if 0.5 * float(left @ left) <= negligible:
                 break
         moved = w - u
         falls = -(float(gradient @ moved) + 0.5 * float(moved @ (self.H @ moved))) + penalty.value(u) - penalty.value(w)
-        return w, max(falls, 0.0), 0.5 * float(np.square(left).sum()) <= max(negligible, 1e-6 * falls)
+        return w, max(falls, 0.0), 0.5 * float(left @ left) <= max(negligible, rough, 1e-6 * falls)
 
     def _newton_on_support(self, w, q, penalty, noise):
         """Minimise over the coefficients that are neither 0 nor at a bound, in place, as far as signs stay."""
@@ -149,8 +162,8 @@ class QuadraticModel:
             signs = np.sign(w[free])
             slope = q[free] + penalty.l2[free] * w[free] + penalty.l1[free] * signs
             A = self.H[np.ix_(free, free)]
-            A[np.diag_indices_from(A)] += penalty.l2[free]
-            step = -LinearSystem(A, damped=True).solve(slope, noise)
+            A.flat[:: len(A) + 1] += penalty.l2[free]
+            step = -damped_solution(A, slope, noise)
             share, hit, value = penalty.largest_share(w[free], step, free)
             w[free] += share * step
             q += share * (self.H[:, free] @ step)
@@ -186,36 +199,63 @@ class LinearSystem:
     Parameters
     ----------
     A : ndarray of shape (d, d)
-    damped : bool, default=False
-        Whether flat directions have the least eigenvalue that counts, instead of being left out.
     """
 
-    def __init__(self, A, damped=False):
-        self.factor, self.vectors = None, None
-        factor, failed = dpotrf(A, lower=True, clean=False)
-        if not failed:
-            reciprocal, _ = dpocon(factor, np.abs(A).sum(axis=0).max(initial=0.0), uplo="L")
-            if reciprocal >= CHOLESKY_CONDITION:
-                self.factor = factor
-                return
+    def __init__(self, A):
+        self.factor, self.vectors = _cholesky(A), None
+        if self.factor is not None:
+            return
         eigenvalues, vectors = np.linalg.eigh(A)
         least = max(RANK, ROUNDING * len(A)) * max(eigenvalues[-1], np.finfo(np.float64).tiny)
-        counts = eigenvalues > least
-        self.vectors = vectors if damped else vectors[:, counts]
-        self.inverses = 1.0 / np.maximum(eigenvalues, least) if damped else 1.0 / eigenvalues[counts]
-        self.flat = ~counts if damped else np.zeros(len(self.inverses), dtype=bool)
+        self.vectors, self.inverses = vectors[:, eigenvalues > least], 1.0 / eigenvalues[eigenvalues > least]
 
-    def solve(self, r, noise=0.0):
-        """Return the solution; a part of ``r`` along a flat direction that is at most ``noise`` counts as 0."""
+    def solve(self, r):
+        """Return the solution."""
         if self.factor is not None:
             return dpotrs(self.factor, r, lower=True)[0]
-        parts = self.vectors.T @ r
-        parts[self.flat & (np.abs(parts) <= noise)] = 0.0
-        return self.vectors @ (self.inverses * parts)
+        return self.vectors @ (self.inverses * (self.vectors.T @ r))
 
     def project(self, x):
         """Return ``x`` without its part along flat directions."""
         return x if self.factor is not None else self.vectors @ (self.vectors.T @ x)
+
+
+def damped_solution(A, r, noise=0.0):
+    """Return the solution of ``A x = r``, or of ``A`` damped so little that only directions that are flat notice.
+
+    Along a flat direction down which ``r`` points the solution is long, as there is no minimum.  If the part of ``r``
+    along flat directions is at most ``noise``, it counts as 0.
+    """
+    factor, damping = _cholesky(A), DAMPING * float(np.abs(A).sum(axis=0).max(initial=0.0))
+    if factor is not None:
+        return dpotrs(factor, r, lower=True)[0]
+    factor, failed = dpotrf(A + damping * np.eye(len(A)), lower=True, clean=False)
+    while failed:
+        damping *= 10.0
+        factor, failed = dpotrf(A + damping * np.eye(len(A)), lower=True, clean=False)
+
+    def solve(r):
+        return dpotrs(factor, r, lower=True)[0]
+
+    def flat_part(x):
+        return solve(solve(x)) * damping**2
+
+    x = solve(r)
+    for _ in range(REFINEMENTS):
+        x += solve(r - A @ x)
+    if np.linalg.norm(flat_part(r)) <= noise:
+        for _ in range(REFINEMENTS):
+            x -= flat_part(x)
+    return x
+
+
+def _cholesky(A):
+    """Return the factor of Cholesky's method, None where it does not keep enough digits."""
+    factor, failed = dpotrf(A, lower=True, clean=False)
+    if failed:
+        return None
+    reciprocal, _ = dpocon(factor, np.abs(A).sum(axis=0).max(initial=0.0), uplo="L")
+    return factor if reciprocal >= CHOLESKY_CONDITION else None
 
 
 class Kinks(NamedTuple):

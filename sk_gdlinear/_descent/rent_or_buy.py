@@ -11,16 +11,19 @@ Costs are in nanoseconds of one core of the machine on which they were measured;
 
 from typing import NamedTuple
 
+import numpy as np
 from scipy.sparse import issparse
 
 # Columns up to which a matrix of second moments is made: at most 134 MB.
 MOST_COLUMNS = 4096
 
-# An epoch with its objective: once, per row, per number of X, and per entry of sparse X.
+# An epoch with its objective: once, per row, per number of X, and per entry of sparse X; with a penalty on the latter
+# also per column and batch.
 EPOCH_ONCE = 3e5
 EPOCH_ROW = 13.0
 EPOCH_NUMBER = 0.9
 EPOCH_ENTRY = 6.0
+EPOCH_COLUMN = 4.0
 
 # Second moments: once, per row, per number of X, per product of two numbers, and per product of two sparse entries;
 # and the solution of the model, per cube of the columns, by eigenvectors and by Cholesky's method.
@@ -34,6 +37,21 @@ CHOLESKY = 0.02
 
 # Epochs that passes with a working set cost more than those of mini-batches would.
 WORKING_SET_EPOCHS = 1.0
+
+
+def has_cheap_entries(X):
+    """Whether the inner products of sparse rows cost less than those of arrays."""
+    return _entry_products(X) < _array_products(*X.shape)
+
+
+def _entry_products(X):
+    """Return the cost of the inner products of sparse rows: that of pairs of entries in the same column."""
+    return MOMENTS_ENTRIES * float(np.square(np.bincount(X.indices), dtype=np.float64).sum())
+
+
+def _array_products(n_rows, n_columns):
+    """Return the cost of the inner products of rows as arrays."""
+    return n_rows * n_columns * (MOMENTS_NUMBER + MOMENTS_PRODUCT * n_rows)
 
 
 class Costs(NamedTuple):
@@ -57,14 +75,22 @@ class Costs(NamedTuple):
             MOMENTS_ONCE + purchases * (MOMENTS_ROW * n + products + SOLUTION * d**3),
         )
 
+    def with_penalty(self, rows, n_targets, n_batches):
+        """Return the costs with a penalty, for which each batch of sparse rows passes over all columns."""
+        passes = EPOCH_COLUMN * n_batches * n_targets * rows.X.shape[1] if issparse(rows.X) else 0.0
+        return self._replace(epoch=self.epoch + passes)
+
     def with_working_set(self):
         """Return the costs of passes with a working set of columns, in the place of all second moments."""
         return self._replace(curvature=WORKING_SET_EPOCHS * self.epoch)
 
-    def in_row_space(self, n_rows, n_columns):
+    def in_row_space(self, rows):
         """Return the costs of the inner products of rows, in the place of second moments of columns."""
-        products = n_rows * n_columns * (MOMENTS_NUMBER + MOMENTS_PRODUCT * n_rows)
-        return self._replace(curvature=MOMENTS_ONCE + products + SOLUTION * n_rows**3)
+        n, d = rows.n_rows, rows.X.shape[1]
+        products = _array_products(n, d)
+        if issparse(rows.X):
+            products = min(products, _entry_products(rows.X))
+        return self._replace(curvature=MOMENTS_ONCE + products + CHOLESKY * n**3)
 
     def has_paid(self, n_epochs):
         """Whether the rent of so many epochs adds up to the price of the curvature."""

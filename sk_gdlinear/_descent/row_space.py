@@ -7,20 +7,26 @@ With :math:`K = Z \Lambda^{-1} Z^\top` over rows times the roots of their weight
 
 and without a penalty :math:`w = Z^\top (Z Z^\top)^+ y`, of minimum norm (the identity of M. Woodbury; C. Saunders, A.
 Gammerman and V. Vovk, "Ridge Regression Learning Algorithm in Dual Variables", ICML 1998).  Columns are scaled so that
-their mean square is 1.
+their mean square is 1.  Inner products of sparse rows cost what their common entries cost: with :math:`Z = S - u
+a^\top` and S sparse, :math:`Z Z^\top = S S^\top - S a u^\top - u a^\top S^\top + a^\top a \, u u^\top`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.linalg.lapack import dpocon, dpotrf, dpotrs
+from scipy.sparse import csr_array, issparse
 
+from .._data.standardize import StandardizedRows
 from .newton import Proposal, ProximalNewton
-from .quadratic import RANK, ROUNDING
+from .quadratic import CHOLESKY_CONDITION, RANK, ROUNDING
+from .rent_or_buy import has_cheap_entries
 
-# Rows up to which the matrix of inner products is made, and columns that are standardized at once.
+# Rows up to which the matrix of inner products is made; columns that are standardized at once, and sparse rows whose
+# inner products with all others are made at once.
 MOST_ROWS = 4096
 BLOCK_COLUMNS = 256
+BLOCK_ROWS = 256
 
 
 @dataclass
@@ -44,22 +50,12 @@ class RowSpaceNewton(ProximalNewton):
         targets = standardization.targets(rows.Y[order].astype(np.float64))
         b = s @ targets / s.sum() if self.fit_intercept else np.zeros(targets.shape[1])
         root = np.sqrt(s)[:, None]
-        y, K = root * (targets - b), np.zeros((len(order), len(order)))
-        for Z, columns in self._blocks(standardization, root):
-            K += Z @ Z.T if l2 is None else (Z * self._inverse(l2, columns)) @ Z.T
-        eigenvalues, vectors = np.linalg.eigh(K)
-        if l2 is None:
-            counts = eigenvalues > max(RANK, ROUNDING * len(K)) * max(eigenvalues[-1], np.finfo(np.float64).tiny)
-            inverses = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=counts)
-        else:
-            inverses = 1.0 / (np.maximum(eigenvalues, 0.0) + s.sum())
-        alpha = vectors @ (inverses[:, None] * (vectors.T @ y))
-        W = np.zeros((y.shape[1], rows.X.shape[1]))
-        for Z, columns in self._blocks(standardization, root):
-            part = Z.T @ alpha
-            W[:, columns] = ((part if l2 is None else part * self._inverse(l2, columns)[:, None]).T) * self._scale(
-                columns
-            )
+        y, Z = root * (targets - b), self._sparse_rows(standardization, root)
+        inverse = None if l2 is None else self._inverse(l2)
+        K = self._inner_products(standardization, root, inverse) if Z is None else sparse_inner_products(Z, inverse)
+        alpha = self._solution(K, y, root, 0.0 if l2 is None else s.sum())
+        W = self._combination(standardization, root, alpha) if Z is None else alpha.T @ Z
+        W *= self._scale() if l2 is None else self._scale() * inverse
         reached = K @ alpha
         value = 0.5 * np.square(y - reached).sum() / s.sum()
         if l2 is not None:
@@ -73,15 +69,61 @@ class RowSpaceNewton(ProximalNewton):
         W, b, value = self.minimum
         return Proposal(W, b, max(float(point.value(objective.penalty).sum()) - value, 0.0), True)
 
-    def _scale(self, columns):
+    def _scale(self, columns=slice(None)):
         """Return the factors by which standardized columns are multiplied."""
         squares = self.column_squares[columns]
         return 1.0 / np.sqrt(np.where(squares > 0.0, squares, 1.0))
 
-    def _inverse(self, l2, columns):
+    def _inverse(self, l2):
         """Return the inverse of the penalty's squares on scaled coefficients; 0 for constant columns."""
-        squares = l2[columns] * self._scale(columns) ** 2
-        return np.divide(1.0, squares, out=np.zeros_like(squares), where=self.column_squares[columns] > 0.0)
+        squares = l2 * self._scale() ** 2
+        return np.divide(1.0, squares, out=np.zeros_like(squares), where=self.column_squares > 0.0)
+
+    def _solution(self, K, y, root, squares):
+        """Return the solution of minimum norm of ``(K + squares I) alpha = y``, (n, k).
+
+        It is found by Cholesky's method, or by eigenvectors where the matrix is nearly singular.
+        """
+        A = K.copy()
+        if squares > 0.0:
+            A.flat[:: len(A) + 1] += squares
+        elif self.fit_intercept:  # K is 0 along the roots of the weights, and so is y: no solution depends on this part
+            A += (np.trace(K) / (len(K) * np.square(root).sum())) * (root @ root.T)
+        norm = np.abs(A).sum(axis=0).max()
+        A, failed = dpotrf(A.T, lower=True, clean=False, overwrite_a=True)
+        if not failed and dpocon(A, norm, uplo="L")[0] >= CHOLESKY_CONDITION:
+            alpha, _ = dpotrs(A, y, lower=True)
+            return alpha + dpotrs(A, y - K @ alpha - squares * alpha, lower=True)[0]
+        eigenvalues, vectors = np.linalg.eigh(K)
+        if squares > 0.0:
+            inverses = 1.0 / (np.maximum(eigenvalues, 0.0) + squares)
+        else:
+            counts = eigenvalues > max(RANK, ROUNDING * len(K)) * max(eigenvalues[-1], np.finfo(np.float64).tiny)
+            inverses = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=counts)
+        return vectors @ (inverses[:, None] * (vectors.T @ y))
+
+    def _inner_products(self, standardization, root, inverse):
+        """Return the inner products of scaled rows times the roots of the weights, columns times ``inverse``."""
+        K = np.zeros((len(root), len(root)))
+        for Z, columns in self._blocks(standardization, root):
+            K += Z @ Z.T if inverse is None else (Z * inverse[columns]) @ Z.T
+        return K
+
+    def _combination(self, standardization, root, alpha):
+        """Return the sums of scaled rows times ``alpha`` and the roots of the weights, (k, d)."""
+        W = np.zeros((alpha.shape[1], self.sums.rows.X.shape[1]))
+        for Z, columns in self._blocks(standardization, root):
+            W[:, columns] = (Z.T @ alpha).T
+        return W
+
+    def _sparse_rows(self, standardization, root):
+        """Return scaled sparse rows, times the roots of the weights; None where arrays would cost less."""
+        rows = self.sums.rows
+        if not (issparse(rows.X) and has_cheap_entries(rows.X)):
+            return None
+        X = rows.X if rows.kept is None else rows.X[rows.kept]
+        scaled = StandardizedRows.of(X, standardization.shift, standardization.inv_scale * self._scale())
+        return scaled.times(root[:, 0])
 
     def _blocks(self, standardization, root):
         """Yield scaled columns of the rows, times the roots of the weights, and their numbers."""
@@ -93,3 +135,18 @@ class RowSpaceNewton(ProximalNewton):
             block = X[:, columns].toarray() if issparse(X) else X[:, columns]
             factor = standardization.inv_scale[columns] * self._scale(columns)
             yield root * ((block - standardization.shift[columns].astype(np.float64)) * factor), columns
+
+
+def sparse_inner_products(Z, inverse):
+    """Return the inner products of ``StandardizedRows``, (n, n), with columns times ``inverse`` if it is given."""
+    S, u, a = Z.scaled.tocsr(), Z.ones, Z.offset
+    weighted = S if inverse is None else csr_array((S.data * inverse[S.indices], S.indices, S.indptr), shape=S.shape)
+    a = a if inverse is None else a * inverse
+    K, transposed = np.empty((len(Z), len(Z))), S.T.tocsr()
+    for start in range(0, len(Z), BLOCK_ROWS):
+        K[start : start + BLOCK_ROWS] = (weighted[start : start + BLOCK_ROWS] @ transposed).toarray()
+    cross = np.multiply.outer(S @ a, u)
+    K -= cross
+    K -= cross.T
+    K += (Z.offset @ a) * np.multiply.outer(u, u)
+    return K

@@ -14,6 +14,7 @@ from .._data.second_moments import SecondMoments, second_moments
 from .._data.threads import map_blocks
 from .._objective.losses import ClippedLine
 from .._objective.penalties import BoxedElasticNet
+from .curved_moments import CurvedMoments
 from .smoothing import excess_and_loss
 
 # Rows of float32 data that are converted at once.
@@ -43,6 +44,12 @@ class RowSums:
     rows: Rows
     fit_intercept: bool
     cache: dict
+    curved: CurvedMoments
+
+    @classmethod
+    def of(cls, backend, rows, fit_intercept):
+        """Return the sums of rows."""
+        return cls(backend, rows, fit_intercept, {}, CurvedMoments(rows))
 
     @property
     def n_rows(self):
@@ -56,7 +63,8 @@ class RowSums:
 
     def second_moments(self, objective):
         """Return the second moments of the standardized rows."""
-        return second_moments(self.rows, objective.standardization)
+        self.curved.all_rows = second_moments(self.rows, objective.standardization)
+        return self.curved.all_rows
 
     def point(self, objective, W, b, on_block=None):
         """Return the ``Point`` at parameters; ``on_block`` is called after each block."""
@@ -79,22 +87,24 @@ class RowSums:
 
     def losses_between(self, objective, start, end, shares):
         """Return the losses after shares of the way from ``start`` to ``end``, (len(shares), k), summed over rows."""
-        losses = np.zeros((len(shares), len(start[1])))
-        for problem, order, _ in self._blocks(objective):
+
+        def of_block(block):
+            problem, order, _ = block
             E = self.backend.errors(problem, order, *start)
             way, weight = self.backend.errors(problem, order, *end) - E, problem.rows.weights(order)
-            for total, share in zip(losses, shares, strict=True):
-                value = problem.loss.value(E + share * way)
-                total += value.sum(axis=0) if weight is None else weight @ value
+            values = (problem.loss.value(E + share * way) for share in shares)
+            return np.array([value.sum(axis=0) if weight is None else weight @ value for value in values])
+
+        losses = np.zeros((len(shares), len(start[1])))
+        for part in map_blocks(of_block, self._blocks(objective)):
+            losses += part
         return losses
 
     def curved_moments(self, objective, point, t):
         """Return the second moments of the rows, weighted by the curvature of target ``t``'s loss at a point."""
         if point.curved is not None:
             return point.curved[t]
-        weight = self._curvature(objective, point.W, point.b, t)
-        curved = self.rows._replace(weight=weight, kept=np.flatnonzero(weight))
-        return second_moments(curved, objective.standardization)
+        return self.curved.at(objective.standardization, t, self._curvature(objective, point.W, point.b, t))
 
     def excess_and_loss(self, objective, W, b):
         """Return what the smoothing of a kink costs, and the exact loss, summed over rows."""
@@ -104,11 +114,16 @@ class RowSums:
 
     def _curvature(self, objective, W, b, t):
         """Return each row's weight times the second derivative of its loss for a target, (n,)."""
-        curvature = np.zeros(self.rows.X.shape[0])
-        for problem, order, places in self._blocks(objective):
-            E = self.backend.errors(problem, order, W.astype(np.float64), b.astype(np.float64))
+        curvature, at = np.zeros(self.rows.X.shape[0]), (W.astype(np.float64), b.astype(np.float64))
+
+        def of_block(block):
+            problem, order, places = block
             weight = problem.rows.weights(order)
-            curvature[places] = problem.loss.curvature(E)[:, t] * (1.0 if weight is None else weight)
+            curved = problem.loss.curvature(self.backend.errors(problem, order, *at))[:, t]
+            return places, curved if weight is None else curved * weight
+
+        for places, values in map_blocks(of_block, self._blocks(objective)):
+            curvature[places] = values
         return curvature
 
     def _blocks(self, objective, on_block=None):

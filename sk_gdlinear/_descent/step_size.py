@@ -226,6 +226,8 @@ def lipschitz_constants(backend, rows, standardization, fit_intercept, shuffle):
             "X holds values whose squares have no number in its dtype. Use standardize=True, pass float64, choose "
             "larger units, or give a learning_rate."
         )
+    if rows.n_rows == 1:
+        return LipschitzConstants(row_norm, EIGENVALUE_MARGIN * row_norm)
     most = max(FEWEST_EIGENVALUE_ROWS, min(EIGENVALUE_ROWS, EIGENVALUE_NUMBERS // rows.X.shape[1]))
     if shuffle:
         samples = [rows.sample(most)]

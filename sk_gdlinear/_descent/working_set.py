@@ -19,12 +19,18 @@ from .quadratic import QuadraticModel
 FIRST_COLUMNS = 100
 GROWTH = 2
 
+# The part of the duality gap over all columns that the minimum over a working set may leave to gain, where it has more
+# than so many columns and more than that share of them is new.
+ROUGH = 1e-3
+FEW_COLUMNS = 1000
+MANY_ADDED = 0.1
+
 
 @dataclass
 class WorkingSetNewton(ProximalNewton):
     """Newton steps over the columns that matter, for squared errors with absolute values of every coefficient."""
 
-    columns: np.ndarray | None = None  # numbers of the columns in the working set, in order
+    columns: np.ndarray | None = None  # numbers of the columns in the working set
     column_squares: np.ndarray | None = None  # (d,), mean squares of the standardized columns
 
     @property
@@ -46,28 +52,33 @@ class WorkingSetNewton(ProximalNewton):
 
     def proposal(self, objective, point, negligible=0.0):
         """Return the minimum of the model over the working set, and the duality gap at the point as its gain."""
-        self._enlarge(objective, point)
+        n_added = self._enlarge(objective, point)
         chosen, penalty = self.columns, objective.penalty.of_columns(self.columns)
         part = point._replace(W=point.W[:, chosen], grad_W=point.grad_W[:, chosen])
-        minimum = self._minimum(self.model, self.moments, 1.0, penalty, part, slice(None), negligible)
+        gap = duality_gap(objective.penalty, point, self.fit_intercept)
+        is_rough = len(chosen) > FEW_COLUMNS and n_added > MANY_ADDED * len(chosen)
+        rough = ROUGH * gap if is_rough else 0.0
+        minimum = self._minimum(self.model, self.moments, 1.0, penalty, part, slice(None), negligible, rough)
         W = np.zeros(point.W.shape)
         W[:, chosen] = minimum.W
-        return Proposal(W, minimum.b, duality_gap(objective.penalty, point, self.fit_intercept), minimum.exact)
+        return Proposal(W, minimum.b, gap, minimum.exact)
 
     def _enlarge(self, objective, point):
-        """Add the columns that violate the conditions of a minimum by most."""
+        """Add the columns that violate the conditions of a minimum by most; return how many."""
         support = np.flatnonzero(point.W.any(axis=0))
         scale = np.sqrt(np.where(self.column_squares > 0.0, self.column_squares, np.inf))
         violated = (self._violation(objective.penalty, point) / scale).max(axis=0)
         violated[self.columns] = violated[support] = 0.0
         most = max(FIRST_COLUMNS, (GROWTH - 1) * len(support))
         added = np.argsort(-violated, kind="stable")[:most]
-        columns = np.union1d(np.union1d(self.columns, support), added[violated[added] > 0.0])
-        if len(columns) == len(self.columns) and self.model is not None:
-            return
-        self.columns = columns
-        self.moments = second_moments(self.sums.rows, objective.standardization, columns=columns)
+        added = np.setdiff1d(np.union1d(support, added[violated[added] > 0.0]), self.columns)
+        if not len(added) and self.model is not None:
+            return 0
+        self.columns = np.append(self.columns, added)
+        more = second_moments(self.sums.rows, objective.standardization, columns=self.columns, n_last=len(added))
+        self.moments = more if self.moments is None else self.moments.with_columns(more)
         self.model = QuadraticModel(self.moments.about(self.fit_intercept))
+        return len(added)
 
     @staticmethod
     def _violation(penalty, point):

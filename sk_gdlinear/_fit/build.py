@@ -1,11 +1,11 @@
 """From hyperparameters and rows to the method that descends over them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .._data.standardize import Standardization
-from .._descent.averaging import Iterate
+from .._descent.averaging import CarriedAverage, Iterate
 from .._descent.backend import can_compile, choose_backend
 from .._descent.choose_newton import choose_newton
 from .._descent.curvature import Curvature
@@ -50,8 +50,12 @@ class Hyperparameters:
     @property
     def allows_curvature(self):
         """Whether Newton steps may be made: over standardized columns, with the automatic step."""
-        own_steps = self.step is not None or self.schedule != Constant()
-        return self.standardize and not own_steps and self.precondition is not False
+        return self.standardize and not self.has_own_steps and self.precondition is not False
+
+    @property
+    def has_own_steps(self):
+        """Whether the step or its schedule is the user's."""
+        return self.step is not None or self.schedule != Constant()
 
     @property
     def is_quadratic(self):
@@ -124,25 +128,41 @@ def make_method(rows, statistics, hyper, start, max_iter, is_warm=False):
             adapt(start(standardization), hyper, hyper.average and not full_batch), objective, n_epochs=int(is_warm)
         ),
         reduces_variance=hyper.average and hyper.step is None and hyper.batch_size is not None and max_iter > 1,
-        curvature=_curvature(common["backend"], rows, statistics, hyper, objective),
+        curvature=_curvature(common["backend"], rows, statistics, hyper, objective, batch_size),
     )
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def make_stream_method(rows, statistics, hyper, start, before):
+def make_stream_method(rows, statistics, hyper, start, before, shares=None):
     """Return the descent over a chunk of ``partial_fit``, a sample of all rows even where it makes one batch.
 
-    ``before`` is the ``StreamState`` of the call before, None in the first call.
+    Parameters
+    ----------
+    rows : Rows
+    statistics : StreamStatistics
+    hyper : Hyperparameters
+    start : callable
+        From the ``Standardization`` to the ``Iterate`` to start from.
+    before : StreamState or None
+        That of the call before, None in the first call.
+    shares : tuple of (ndarray of shape (d,), float), default=None
+        The shares of their average that each coefficient and the intercept keep in the average after this chunk.  By
+        default one average goes on for all.
     """
     d, k, dtype = rows.X.shape[1], rows.Y.shape[1], rows.X.dtype
     past, width = (None, None) if before is None else (before.standardization, before.width)
     standardization = standardize(statistics, hyper, d, k, dtype, past)
     objective = make_objective(statistics, hyper, standardization, width)
     batch_size = min(hyper.batch_size or rows.n_rows, rows.n_rows)
+    iterate, carried = adapt(start(standardization), hyper, hyper.average), None
+    if shares is not None and hyper.average:
+        carried = CarriedAverage(iterate.mean_W, iterate.mean_b, *shares)
+        iterate = replace(Iterate.at(iterate.W, iterate.b, average=True, t=iterate.t), gain=iterate.gain)
     return MiniBatchDescent(
         **_common(rows, hyper, objective, batch_size, full_batch=False),
-        state=DescentState(adapt(start(standardization), hyper, hyper.average), objective),
+        state=DescentState(iterate, objective),
         is_stream=True,
+        carried=carried,
     )
 
 
@@ -161,14 +181,16 @@ def _common(rows, hyper, objective, batch_size, full_batch):
     }
 
 
-def _curvature(backend, rows, statistics, hyper, objective):
-    """Return the curvature to buy; None without standardization, with steps of the user's or where it is not wanted."""
-    if statistics.features is None or not hyper.allows_curvature:
+def _curvature(backend, rows, statistics, hyper, objective, batch_size):
+    """Return the curvature to buy, or to judge convergence by; None with own steps, or without standardizing."""
+    if statistics.features is None or hyper.has_own_steps:
         return None
     rms = statistics.recent_features.spread(hyper.fit_intercept)[0]
     squares = (rms * objective.standardization.inv_scale.astype(np.float64)) ** 2
     newton, costs = choose_newton(backend, rows, objective, hyper.fit_intercept, squares)
-    return None if newton is None else Curvature(newton, costs, squares, hyper.precondition is True, hyper.tol)
+    if newton is not None and not objective.penalty.is_zero:
+        costs = costs.with_penalty(rows, rows.Y.shape[1], -(-rows.n_rows // batch_size))
+    return None if newton is None else Curvature(newton, costs, squares, hyper.precondition, hyper.tol)
 
 
 def adapt(iterate, hyper, average):
@@ -213,20 +235,25 @@ def from_coef(coef, intercept, average, t=0):
     return lambda standardization: Iterate.at(*standardization.from_user(coef, intercept), average, t)
 
 
-def reparametrise(iterate, before):
-    """Return a function from a new standardization to the same iterate, which was in that of ``before``."""
+def from_units_of_data(iterate, before):
+    """Return a function from a new standardization to an iterate in the units of the data.
+
+    It was learnt under the standardization ``before``, None if nothing is known of it.
+    """
 
     def start(standardization):
-        keep = np.minimum(1.0, LARGEST_GROWTH / standardization.growth(before))
-
-        def move(W, b):
-            coef, intercept = before.to_user(W, b)
+        def move(coef, intercept):
+            if before is None:
+                return standardization.from_user(coef, intercept)
+            keep = np.minimum(1.0, LARGEST_GROWTH / standardization.growth(before))
             # Where a coefficient shrinks, the prediction at the old centre stays the same.
             return standardization.from_user(coef * keep, intercept + (coef * (1.0 - keep)) @ before.shift)
 
-        means = (None, None) if iterate.mean_W is None else move(iterate.mean_W, iterate.mean_b)
-        return Iterate(
-            *move(iterate.W, iterate.b), *means, iterate.t, iterate.n_averaged, iterate.gain, iterate.mean_step
-        )
+        return iterate.mapped(move)
 
     return start
+
+
+def reparametrise(iterate, before):
+    """Return a function from a new standardization to the same iterate, which was in that of ``before``."""
+    return from_units_of_data(iterate.mapped(before.to_user), before)

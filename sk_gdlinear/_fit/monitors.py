@@ -26,12 +26,15 @@ class Monitor:
 
 
 class VerboseMonitor(Monitor):
-    """Prints a line per epoch, or per call of ``partial_fit``, the first of which is number ``number``."""
+    """Prints a line per epoch, or per call of ``partial_fit``, the first of which is number ``number``.
 
-    def __init__(self, title="epoch", number=1):
+    A line of titles comes first; by default before number 1 only.
+    """
+
+    def __init__(self, title="epoch", number=1, has_titles=None):
         self.number = number
         self.began = time.perf_counter()
-        if number == 1:
+        if number == 1 if has_titles is None else has_titles:
             print(f"{title:>6} {'objective':>14} {'R2':>9} {'left':>9} {'validation':>14} {'step':>12} {'seconds':>9}")
 
     def end_epoch(self, result):

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import issparse
 
-from .._data.folds import as_slice
+from .._data.order import as_slice
 from .._data.standardize import Standardization
 from .._descent.quadratic import QuadraticModel, coordinate_descent
 from .._objective.losses import SquaredError
-from .._objective.objective import rescale_penalty
+from .._objective.objective import problem_of_loss, rescale_penalty
 from .._objective.penalties import ElasticNet, positive
 
 # What may be left to gain at a point of a path, relative to half the mean square of the targets.
@@ -204,15 +204,8 @@ class TrainedModel:
         centre = moments.mean / moments.factor if self.fit_intercept else np.zeros(len(moments.mean))
         coef = np.zeros((len(W), d))
         coef[:, self.varies] = W
-        grad = np.zeros_like(coef)
         change = Standardization(centre[:d], moments.factor[:d], centre[d:], moments.factor[d:])
-        for block in _blocks(rows):
-            Z = change.rows(rows.X[block])
-            E = Z @ coef.T - change.targets(rows.Y[block])
-            if rows.weight is not None:
-                E *= rows.weight[block][:, None]
-            grad += E.T @ Z
-        return grad[:, self.varies] / moments.count
+        return _gradient(rows, SquaredError(), change, coef)[:, self.varies] / moments.count
 
 
 def squared_errors(path, train, held_out, d, fit_intercept):
@@ -274,17 +267,22 @@ def _gradient_at_constant(rows, statistics, loss, fit_intercept):
     """Return the gradient of the mean loss where all coefficients are 0 and the intercept is the best one, (k, d)."""
     constant = _best_constant(rows, statistics, loss) if fit_intercept else np.zeros(rows.Y.shape[1])
     centre = statistics.recent_features.mean if fit_intercept else np.zeros(rows.X.shape[1])
-    grad = np.zeros((rows.Y.shape[1], rows.X.shape[1]))
+    change = Standardization(centre, np.ones(len(centre)), constant, np.ones(len(constant)))
+    return _gradient(rows, loss, change, np.zeros((len(constant), len(centre)))) / rows.total_weight
+
+
+def _gradient(rows, loss, change, W):
+    """Return the sum of the weighted gradients of all rows, (k, d), under a change of variables."""
+    if hasattr(rows.X, "backend"):  # on a device
+        return rows.X.backend.gradient(problem_of_loss(rows, loss, change), rows.order, W, np.zeros(len(W)))[0]
+    grad = np.zeros(W.shape)
     for block in _blocks(rows):
-        derivative = loss.derivative(constant - rows.Y[block].astype(np.float64))
+        Z = change.rows(rows.X[block])
+        derivative = loss.derivative(Z @ W.T - change.targets(rows.Y[block]))
         if rows.weight is not None:
             derivative = derivative * rows.weight[block][:, None]
-        X = rows.X[block]
-        if issparse(X):
-            grad += (X.T @ derivative).T - np.multiply.outer(derivative.sum(axis=0), centre)
-        else:
-            grad += derivative.T @ (X - centre)
-    return grad / rows.total_weight
+        grad += derivative.T @ Z
+    return grad
 
 
 def _best_constant(rows, statistics, loss):

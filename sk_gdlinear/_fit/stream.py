@@ -13,14 +13,15 @@ from math import isfinite
 
 import numpy as np
 from scipy.linalg.lapack import dposv, dpotrs
-from scipy.sparse import issparse
 
 from .._data.joint_moments import JointMoments
+from .._data.rows import Rows
 from .._data.standardize import Standardization
 from .._data.statistics import StreamStatistics
+from .._descent.backend import choose_backend
 from .._descent.quadratic import QuadraticModel
 from .._objective.losses import SquaredError
-from .._objective.objective import rescale_penalty
+from .._objective.objective import problem_of_loss, rescale_penalty
 from .._objective.penalties import Box, BoxedElasticNet, is_compiled, strengths_and_bounds, within_bounds
 
 # Values of a stream's curves that are kept, the newest ones.
@@ -100,24 +101,24 @@ class Memory:
 
     def with_rows(self, X, Y, weight):
         """Return the memory with more rows, of weights above 0."""
-        window, n = self.window, X.shape[0]
-        if n == 1 and not issparse(X):
+        window, n, of = self.window, X.shape[0], choose_backend(X).joint_moments
+        if n == 1 and isinstance(X, np.ndarray):
             memory = self.with_row(X, Y, 1.0 if weight is None else float(weight[0]))
             if memory is not None:
                 return memory
         if window is None:
-            return replace(self, newest=self.newest.merged(JointMoments.of(X, Y, weight)))
+            return replace(self, newest=self.newest.merged(of(X, Y, weight)))
         newest, past, nothing = self.newest, self.past, JointMoments.empty(len(self.newest.mean))
         if newest.n_rows >= window:  # they were remembered with another window
             newest, past = nothing, newest
         begin = n - (newest.n_rows + n) % window  # of the generation that is newest after these rows
         if begin > 0:
             # Rows before the last complete generation are left out.
-            complete = JointMoments.of(*_part(X, Y, weight, slice(max(begin - window, 0), begin)))
+            complete = of(X, Y, weight, slice(max(begin - window, 0), begin))
             newest, past = nothing, complete if begin >= window else newest.merged(complete)
         begin = max(begin, 0)
         if begin < n:
-            newest = newest.merged(JointMoments.of(*_part(X, Y, weight, slice(begin, n))))
+            newest = newest.merged(of(X, Y, weight, slice(begin, n)))
         return replace(self, newest=newest, past=past)
 
     def with_row(self, X, Y, weight):
@@ -366,10 +367,32 @@ def step_to_minimum(moments, X, Y, weight, hyper, coef):
 
 def _objective(X, Y, weight, penalty, coef, intercept):
     """Return the objective of parameters over rows, in units of y squared."""
-    coef = coef.astype(np.float64, copy=False)
+    coef, value = coef.astype(np.float64, copy=False), 0.0 if penalty is None else sum(penalty.value(w) for w in coef)
+    if not isinstance(Y, np.ndarray):  # on a device, from where a sum comes
+        rows, (k, d) = Rows(X, Y, weight), coef.shape
+        problem = problem_of_loss(rows, SquaredError(), Standardization.identity(d, k, np.float64))
+        loss = X.backend.gradient(problem, rows.order, coef, intercept)[2].sum()
+        return float(loss / (len(Y) if weight is None else weight.sum()) + value)
     E = X @ coef.T + (intercept - Y)
     square = np.vdot(E, E) / len(E) if weight is None else weight @ (E * E).sum(axis=1) / weight.sum()
-    return float(0.5 * square + (0.0 if penalty is None else sum(penalty.value(w) for w in coef)))
+    return float(0.5 * square + value)
+
+
+def objectives_of(moments, penalty, fit_intercept, coef, intercept):
+    """Return the loss of parameters over the remembered rows, their penalty, and the loss of the best constant.
+
+    Each is per target, (k,), in scaled variables: over the square of the target's factor.
+    """
+    d, factor = coef.shape[1], moments.factor
+    coef = coef.astype(np.float64)
+    mean_square = moments.products.diagonal()[d:] / moments.count
+    if not fit_intercept:
+        mean_square = mean_square + moments.mean[d:] ** 2
+    penalties = np.zeros(len(coef))
+    if penalty is not None:
+        scaled = _scaled_penalty(penalty, moments, d, moments.about(d, fit_intercept)[0].diagonal() > 0.0)
+        penalties = scaled.value(coef * (factor[d:, None] / factor[:d]))
+    return 0.5 * np.maximum(_mean_square(moments, coef, intercept), 0.0), penalties, 0.5 * mean_square
 
 
 def attributes_of(coef, intercept, flat, n_updates, batch_size):
@@ -384,10 +407,6 @@ def attributes_of(coef, intercept, flat, n_updates, batch_size):
         "best_iter_": None,
         "stop_reason_": None,
     }
-
-
-def _part(X, Y, weight, rows):
-    return X[rows], Y[rows], None if weight is None else weight[rows]
 
 
 def _scaled_penalty(penalty, moments, d, varies):
@@ -413,9 +432,13 @@ def _contradicts(rows, past, d, fit_intercept):
 
 def _squared_error(moments, of, d, fit_intercept):
     """Return the mean squared error per target, in scaled variables, of the least squares of the moments ``of``."""
-    factor = moments.factor
-    W, b = minimum(of, None, fit_intercept, np.zeros((len(factor) - d, d)))
-    W, b = W * (factor[d:, None] / factor[:d]), b * factor[d:]
+    return _mean_square(moments, *minimum(of, None, fit_intercept, np.zeros((len(moments.factor) - d, d))))
+
+
+def _mean_square(moments, coef, intercept):
+    """Return the mean squared error per target, in scaled variables, of given parameters."""
+    d, factor = coef.shape[1], moments.factor
+    W, b = coef * (factor[d:, None] / factor[:d]), intercept * factor[d:]
     H, c = moments.about(d, fit_intercept=True)
     offset = W @ moments.mean[:d] + b - moments.mean[d:]
     variance = moments.products.diagonal()[d:] / moments.count

@@ -106,6 +106,19 @@ class Objective:
         return self.width + share * (width - self.width)
 
 
+def problem_of_loss(rows, loss, standardization):
+    """Return the problem of a loss itself, kinks and all, over rows under a change of variables, without a penalty.
+
+    Its errors are in units of y, ``target_inv_scale`` whatever: neither loss nor gradient is rescaled.
+    """
+    ones = np.ones(rows.Y.shape[1])
+    if type(loss) in COMPILED and np.all(loss.lipschitz == 1.0):
+        exact = clipped_line(loss).scaled(ones, np.float64)
+    else:
+        exact = RescaledLoss(loss, ones, 1.0)
+    return Problem(rows, standardization, exact, BoxedElasticNet(), True, {})
+
+
 def rescale_penalty(penalty, standardization, lipschitz):
     """Return the penalty on standardized coefficients, of the objective over the unit squared and ``lipschitz``."""
     dtype = standardization.shift.dtype

@@ -484,6 +484,22 @@ def within_bounds(penalty, coef, intercept, shift):
     return bounded, intercept + moved @ shift.astype(np.float64)
 
 
+def of_columns(penalty, columns):
+    """Return a built-in penalty of some of the coefficients; a name, or None, is that of any."""
+    if type(penalty) is Box:
+        bound = (None if a is None else _of_columns(a, columns) for a in (penalty.lower, penalty.upper))
+        return Box(*bound, of_columns(penalty.penalty, columns))
+    if isinstance(penalty, ElasticNet):
+        return ElasticNet(_of_columns(penalty.alpha, columns), penalty.l1_ratio)
+    return penalty
+
+
+def _of_columns(values, columns):
+    """Return the numbers of some columns, of one for all or one for each."""
+    values = np.asarray(values, dtype=np.float64)
+    return np.take(values, columns, axis=-1) if values.ndim else values
+
+
 def is_compiled(penalty):
     """Whether the kernels know a penalty: a built-in one, not a subclass that may compute something else."""
     if type(penalty) is Box:

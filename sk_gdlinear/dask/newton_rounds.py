@@ -126,7 +126,7 @@ class NewtonRounds(ClusterMethod):
         """Return the rounds from an iterate."""
         hyper = cluster.hyper
         newton = ProximalNewton(ClusterSums(cluster), hyper.fit_intercept)
-        curvature = Curvature(newton, costs=None, column_squares=None, at_once=True, tol=hyper.tol)
+        curvature = Curvature(newton, costs=None, column_squares=None, wanted=True, tol=hyper.tol)
         step_size = StepSize(None, hyper.schedule, None, lipschitz=hyper.loss_lipschitz)
         return cls(cluster, step_size, RoundsState(iterate, cluster.objective), curvature)
 

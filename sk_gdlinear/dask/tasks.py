@@ -133,7 +133,7 @@ def hessian_product(rows, broadcast, W, b, with_targets):
 def _sums(rows, broadcast):
     """Return the ``RowSums`` of a partition."""
     backend = choose_backend(rows.X, can_compile(broadcast.objective))
-    return RowSums(backend, rows, broadcast.hyper.fit_intercept, {})
+    return RowSums.of(backend, rows, broadcast.hyper.fit_intercept)
 
 
 def squared_errors(rows, predict):

@@ -1,0 +1,59 @@
+"""The columns of sparse rows that have entries: all that a fit needs, where most have none."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+
+from .rows import BLOCK_ENTRIES
+
+# Columns from which it is worth a look whether most of them are empty.
+LEAST_COLUMNS = 1 << 10
+
+
+class NonemptyColumns(NamedTuple):
+    """The columns with entries of a matrix with many more columns, as after hashing features."""
+
+    numbers: np.ndarray  # (p,), their numbers in the matrix, ascending
+    n_columns: int  # d, the columns of the matrix
+
+    @classmethod
+    def of(cls, X):
+        """Return those of CSR rows; None where they are more than half of all, or passes over all columns are cheap."""
+        d = X.shape[1]
+        if not issparse(X) or d < LEAST_COLUMNS or X.nnz > BLOCK_ENTRIES * d:
+            return None
+        has_entry = np.zeros(d, dtype=bool)
+        for part in (slice(d), slice(d, None)):  # the first rows may tell
+            has_entry[X.indices[part]] = True
+            if np.count_nonzero(has_entry) > d // 2:
+                return None
+        return cls(np.flatnonzero(has_entry), d) if X.nnz else None
+
+    def take(self, values):
+        """Return the numbers of these columns, (..., p), of those of all."""
+        return np.take(values, self.numbers, axis=-1)
+
+    def contain(self, values):
+        """Whether numbers (..., d), or one for all columns, are other than 0 in these columns alone."""
+        values = np.asarray(values)
+        return np.count_nonzero(values) == (np.count_nonzero(self.take(values)) if values.ndim else 0)
+
+    def of_rows(self, X):
+        """Return the same rows with these columns alone, sharing the values of CSR rows that have no others."""
+        if not issparse(X):
+            return self.take(X)
+        place = np.full(self.n_columns, -1, dtype=np.int32 if len(self.numbers) < 2**31 else np.int64)
+        place[self.numbers] = np.arange(len(self.numbers))
+        indices, values, indptr = place[X.indices], X.data, X.indptr
+        if indices.min(initial=0) < 0:  # rows of a validation set
+            kept = indices >= 0
+            indptr = np.concatenate(([0], np.cumsum(kept)))[indptr].astype(indptr.dtype)
+            indices, values = indices[kept], values[kept]
+        return csr_array((values, indices, indptr), shape=(X.shape[0], len(self.numbers)))
+
+    def spread(self, values):
+        """Return an array (..., p) as one of all columns, with 0 in those that are empty."""
+        all_values = np.zeros((*values.shape[:-1], self.n_columns), values.dtype)
+        all_values[..., self.numbers] = values
+        return all_values

@@ -1,0 +1,104 @@
+"""What the regressors on data in memory share: validation of rows, and arrays of other libraries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import MultiOutputMixin, RegressorMixin, clone
+from sklearn.utils.validation import validate_data
+
+from ._compat import has_other_arrays
+from ._data.checks import as_csr, as_targets, check_finite, check_indices, check_weights, clear_overflow
+from ._descent.backend import choose_backend
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .base import Rows as RowsLike
+
+
+class InMemoryMixin(MultiOutputMixin, RegressorMixin):
+    """Adds checks of rows, ``score`` and what scikit-learn asks of arrays of other libraries to a regressor."""
+
+    def score(self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the coefficient of determination of the predictions, its mean over targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
+            Rows to predict for.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their target values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row.
+
+        Returns
+        -------
+        score : float
+            1 less the squared error over that of predicting the mean of y.
+        """
+        if has_other_arrays(X, y, sample_weight):
+            from ._array.checks import follow
+
+            y, sample_weight = follow(X, y, sample_weight)
+        return super().score(X, y, sample_weight)
+
+    def __sklearn_tags__(self):
+        """Return scikit-learn's tags: sparse X and arrays of other libraries are accepted."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags
+
+    def __sklearn_array_api_convert__(self, convert):
+        """Return a copy whose fitted arrays are converted, for scikit-learn's ``move_estimator_to``."""
+        from ._array.parameters import converted
+
+        return converted(self, clone(self), convert)
+
+    def _validate(self, X, y, sample_weight, reset):
+        """Return the rows ``X, Y, sample_weight``, Y 2-D, and whether y is 1-D; that X is finite is checked later.
+
+        Of arrays of other libraries X and Y become ``DeviceArray``s, where X is; the weights are in NumPy.
+        """
+        if issparse(y):
+            raise TypeError("y must be dense, got a sparse matrix or array. Pass y.toarray().")
+        if has_other_arrays(X, y, sample_weight):
+            from ._array.checks import check_arrays, follow, in_numpy
+
+            (y,), sample_weight = follow(X, y), in_numpy(sample_weight)
+        X, Y, flat = (check_arrays if has_other_arrays(X) else _check_numpy)(self, X, y, reset)
+        sample_weight = check_weights(sample_weight, X)
+        if sample_weight is not None and not sample_weight.any() and reset:
+            raise ValueError("All sample weights are zero: at least one weight must be non-zero.")
+        return X, Y, sample_weight, flat
+
+    def _add_rows(self, statistics, X, Y, sample_weight, window=None):
+        """Add the rows to the statistics and return them as ``Rows``; raise if X is not finite."""
+        rows = statistics.add(choose_backend(X), X, Y, sample_weight, window)
+        known = statistics.features is not None and rows.kept is None
+        check_finite(X, statistics.features.mean if known else None, type(self).__name__)
+        check_finite(Y, statistics.targets.mean, type(self).__name__, "y")
+        return rows
+
+
+def _check_numpy(model, X, y, reset):
+    """Return X, Y in its dtype, 2-D, and whether y is 1-D."""
+    if issparse(X):
+        check_indices(X)
+    with clear_overflow("X or y"):
+        X, y = validate_data(
+            model,
+            X,
+            y,
+            accept_sparse="csr",
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            order="C",
+            multi_output=True,
+            y_numeric=True,
+            ensure_all_finite=False,
+        )
+    return as_csr(X) if issparse(X) else X, as_targets(y, X.dtype), y.ndim == 1

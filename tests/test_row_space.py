@@ -1,0 +1,97 @@
+"""Newton steps where rows are fewer than columns: the answer of exact solvers, for arrays and for sparse rows alike."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.sparse import csr_array, random_array
+from sklearn.linear_model import Ridge
+
+from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear._data.rows import Rows
+from sk_gdlinear._descent.rent_or_buy import MOMENTS_ENTRIES, Costs, has_cheap_entries
+from sk_gdlinear._descent.row_space import RowSpaceNewton
+
+KINDS = {"dense": np.asarray, "sparse": csr_array}
+
+
+def few_rows(rng, n=40, d=600, density=0.02):
+    """Rows with few entries, a column without any, a constant one, and a full one of large offset."""
+    X = random_array((n, d), density=density, rng=rng, data_sampler=lambda size: rng.normal(size=size)).toarray()
+    X[:, 0], X[:, 1], X[:, 2] = 0.0, 3.0, 1e4 + rng.normal(size=n)
+    return X, X[:, 3:] @ rng.normal(size=(d - 3, 2)) + X[:, 2:3] + rng.normal(size=(n, 2))
+
+
+def fit(X, Y, weight=None, **params):
+    return GDLinearRegressor(precondition=True, random_state=0, tol=1e-12, **params).fit(X, Y, weight)
+
+
+@pytest.fixture
+def purchases(monkeypatch):
+    """The kinds of solutions that were computed."""
+    made, solution = [], np.linalg.eigh
+    buy = RowSpaceNewton.buy
+    monkeypatch.setattr(np.linalg, "eigh", lambda A: made.append("eigenvectors") or solution(A))
+    monkeypatch.setattr(RowSpaceNewton, "buy", lambda self, objective: made.append("bought") or buy(self, objective))
+    return made
+
+
+def test_sparse_rows_of_these_tests_are_multiplied_as_such(rng):
+    assert has_cheap_entries(csr_array(few_rows(rng)[0]))
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_squares_it_is_ridge(rng, purchases, kind, weighted, fit_intercept):
+    X, Y = few_rows(rng)
+    X[:, 2] -= 1e4 * (not fit_intercept)
+    weight = rng.integers(0, 3, len(X)).astype(float) if weighted else np.ones(len(X))
+    alpha = rng.uniform(0.01, 0.1, X.shape[1])
+    model = fit(KINDS[kind](X), Y, weight, penalty="l2", alpha=alpha, fit_intercept=fit_intercept)
+    root = np.sqrt(alpha * weight.sum())
+    oracle = Ridge(alpha=1.0, solver="svd", fit_intercept=fit_intercept).fit(X / root, Y, weight)
+    assert_allclose(model.coef_, oracle.coef_ / root, rtol=1e-6, atol=1e-8)
+    assert purchases == ["bought"]
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("copies", [False, True], ids=["independent", "repeated rows"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_penalty_it_has_minimum_norm_in_columns_of_unit_variance(
+    rng, purchases, kind, copies, weighted, fit_intercept
+):
+    X, Y = few_rows(rng)
+    X[:, 2] -= 1e4 * (not fit_intercept)
+    if copies:
+        X, Y = np.vstack((X, X[:5])), np.vstack((Y, Y[:5]))
+    weight = rng.uniform(0.5, 2.0, len(X)) if weighted else np.ones(len(X))
+    model = fit(KINDS[kind](X), Y, weight, fit_intercept=fit_intercept)
+    mean, target_mean = (np.average(A, axis=0, weights=weight) * fit_intercept for A in (X, Y))
+    Z = X - mean
+    Z[:, 1] *= not fit_intercept  # constant
+    scale = np.sqrt(np.average(Z**2, axis=0, weights=weight))
+    scale[scale == 0.0] = 1.0
+    root = np.sqrt(weight)[:, None]
+    exact = (np.linalg.lstsq(root * Z / scale, root * (Y - target_mean), rcond=1e-7)[0] / scale[:, None]).T
+    assert_allclose(model.coef_, exact, rtol=1e-6, atol=1e-8 * np.abs(exact).max())
+    assert purchases == ["bought"] + ["eigenvectors"] * copies
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_are_nearly_equal_take_eigenvectors(rng, purchases, kind):
+    X, Y = few_rows(rng)
+    X, Y = np.vstack((X, X + 1e-6 * X * rng.normal(size=X.shape))), np.vstack((Y, Y))
+    fit(KINDS[kind](X), Y)
+    assert purchases == ["bought", "eigenvectors"]
+
+
+def test_sparse_rows_cost_what_pairs_of_entries_in_a_column_cost_and_never_more_than_arrays(rng):
+    def price(X):
+        return Costs(1.0, 1.0).in_row_space(Rows(X, np.zeros((40, 1)))).curvature
+
+    few, many = csr_array(few_rows(rng, density=0.01)[0]), csr_array(np.ones((40, 600)))
+    counts = few.astype(bool).sum(axis=0)
+    assert price(few) - price(csr_array(few.shape)) == pytest.approx(MOMENTS_ENTRIES * (counts * counts).sum())
+    assert price(few) < price(few.toarray()) == price(many)
+    assert has_cheap_entries(few) and not has_cheap_entries(many)
