@@ -397,13 +397,15 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             "stop_reason_": result.stop_reason,
         } | curves
 
-    def _store(self, attributes, method, statistics, generator, monitors, memory=None, n_calls=None, columns=None):
+    def _store(
+        self, attributes, method, statistics, generator, monitors, memory_of_fit=None, n_calls=None, columns=None
+    ):
         """Set the fitted attributes, and close the monitors."""
         vars(self).update(attributes)
         coef, intercept = self._fitted_parameters()
         reported = coef.copy() if columns is None else columns.take(coef), intercept.copy()
         n_calls = len(self.loss_curve_) if n_calls is None else n_calls
-        self._state = pack(method, statistics, generator, reported, n_calls, memory, columns)
+        self._state = pack(method, statistics, generator, reported, n_calls, memory_of_fit, columns)
         for monitor in monitors:
             monitor.end(attributes["stop_reason_"], method.notes)
 

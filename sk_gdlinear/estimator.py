@@ -29,14 +29,14 @@ from ._fit.build import (
 from ._fit.loop import EpochLosses, Result, fit_loop, fit_once
 from ._fit.nonempty_columns import columns_to_fit, of_columns
 from ._fit.quick import learn_quickly, remember_parameters
-from ._fit.state import dtype_of, pack_memory, pack_wide, reported_parameters, unpack, unpack_wide
+from ._fit.state import dtype_of, memory_of, pack_memory, pack_wide, reported_parameters, unpack, unpack_wide
 from ._fit.stream import (
     CONTRADICTED,
     LONGEST_CURVE,
+    FitMemory,
     Memory,
     attributes_of,
-    first_memory,
-    memory_of_fit,
+    penalty_slope,
     remembers,
     step_to_minimum,
     with_minimum_at,
@@ -452,10 +452,7 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, held_out, monitors)
         fitted = attributes(result)
-        memory = None
-        if columns is None:
-            coef, intercept = np.atleast_2d(fitted["coef_"]), np.atleast_1d(fitted["intercept_"])
-            memory = memory_of_fit(method, statistics, hyper, coef, intercept)
+        memory = FitMemory.of(method, hyper, np.atleast_2d(fitted["coef_"])) if columns is None else None
         self._store(fitted, method, statistics, generator, monitors, memory, columns=columns)
         return self._warning(result)
 
@@ -563,13 +560,9 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
             state, (coef, intercept) = self._state, self._fitted_parameters()
             dtype, generator = state["reported"][0].dtype, state["generator"]
             coef, X, Y = as_dtype(coef, dtype), as_dtype(X, dtype), as_targets(Y, dtype)
-            if state["memory"] is None:
-                _, statistics = unpack(state, hyper.standardize)
-                memory = first_memory(statistics, hyper.window)
-            else:
-                memory = Memory.unpacked(state["memory"]).with_window(hyper.window)
-            if state["memory"] is None or self._is_changed():
-                moments = with_minimum_at(memory.moments, hyper.penalty, hyper.fit_intercept, coef, intercept)
+            memory, slope = memory_of(state, hyper), penalty_slope(hyper.penalty, coef)
+            if self._is_changed():
+                moments = with_minimum_at(memory.moments, slope, hyper.fit_intercept, coef, intercept)
                 memory = memory.replaced_by(moments)
         monitors = self._monitors(None, (*given, sample_weight), "partial_fit", n_calls)
         s = sample_weight

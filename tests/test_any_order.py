@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
+from sklearn.linear_model import Ridge
 
 from builders import exact_r2
 from sk_gdlinear import GDLinearRegressor
@@ -244,3 +245,15 @@ def test_one_row_with_parameters_that_are_now_invalid_raises(rng):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             model.set_params(**wrong).partial_fit(X[:1], y[:1])
         model.set_params(**before).partial_fit(X[:1], y[:1])
+
+
+@pytest.mark.parametrize("k", [None, 2])
+@pytest.mark.parametrize(("alpha", "later"), [(0.5, 0.5), (0.5, 0.02), (0.0, 0.5)])
+def test_a_stream_that_begins_with_fit_knows_its_rows_also_under_another_penalty(rng, k, alpha, later):
+    """The fit has computed the second moments of all rows, and they are few: nothing of them is lost."""
+    X, Y = rows(rng, 600, k)
+    model = GDLinearRegressor(penalty="l2", alpha=alpha, precondition=True, tol=1e-12, random_state=0)
+    model = pickle.loads(pickle.dumps(model.fit(X[:400], Y[:400])))
+    model.set_params(alpha=later).partial_fit(X[400:], Y[400:])
+    ridge = Ridge(alpha=600 * later).fit(X, Y)
+    assert_allclose(model.predict(X), ridge.predict(X), rtol=0.0, atol=1e-6 * Y.std())

@@ -144,6 +144,9 @@ DAMAGE = {
     "another generator": lambda state: state.update(generator=3),
     "a negative counter": lambda state: state["iterate"].update(t=-1),
     "a huge counter": lambda state: state["iterate"].update(t=10**400),
+    "short second moments": lambda state: state["memory_of_fit"].update(products=np.eye(2)),
+    "an infinite slope": lambda state: state["memory_of_fit"].update(slope=np.full((1, 3), np.inf)),
+    "more of a fit": lambda state: state["memory_of_fit"].update(other=1),
     "short report": lambda state: state.update(reported=(np.zeros((1, 2)), np.zeros(1))),
 }
 

@@ -9,7 +9,7 @@ from .._data.checks import check_start, make_generator
 from .._data.statistics import StreamStatistics
 from .._fit.build import from_coef
 from .._fit.loop import fit_loop
-from .._fit.stream import memory_of_fit, remembers
+from .._fit.stream import FitMemory, remembers
 from .._fit.validation import ValidationSet
 from .checks import check_same_namespace, check_X, follow, in_numpy, namespace_of
 from .method import DEVICE_BATCH_SIZE, make_device_method
@@ -61,8 +61,7 @@ def fit(model, X, y, sample_weight, validation, coef_init, intercept_init):
     rng = generator if model.shuffle else None
     result = fit_loop(method, model.max_iter, model.tol, model.n_iter_no_change, rng, held_out, monitors)
     fitted = model._attributes(result, flat, past)
-    coef, intercept = np.atleast_2d(fitted["coef_"]), np.atleast_1d(fitted["intercept_"])
-    memory = memory_of_fit(method, statistics, hyper, coef, intercept)
+    memory = FitMemory.of(method, hyper, np.atleast_2d(fitted["coef_"]))
     model._store(fitted, method, statistics, generator, (), memory)
     vars(model).update(in_namespace(namespace, fitted))
     for monitor in monitors:

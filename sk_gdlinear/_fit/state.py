@@ -11,7 +11,7 @@ from .._data.standardize import Standardization
 from .._data.statistics import Moments, StreamStatistics
 from .._descent.averaging import Iterate
 from .build import StreamState
-from .stream import Memory
+from .stream import FitMemory, Memory, penalty_slope
 from .wide_stream import WideStream, bit_sums
 
 # Raise it with any change of the fitted state after which `partial_fit` could not continue from an old model, and keep
@@ -24,7 +24,7 @@ MARK = "_saved_as"
 CURVES = ("loss_curve_", "validation_loss_curve_")
 
 
-def pack(method, statistics, generator, reported, n_calls, memory=None, columns=None):
+def pack(method, statistics, generator, reported, n_calls, memory_of_fit=None, columns=None):
     """Return the state for the next ``partial_fit``, as dictionaries and arrays: pickles then name no private class.
 
     Parameters
@@ -36,8 +36,8 @@ def pack(method, statistics, generator, reported, n_calls, memory=None, columns=
         The coefficients and the intercept set as attributes, to detect whether the user changed them.
     n_calls : int
         Epochs or calls so far, those included whose losses are no longer in the curves.
-    memory : Memory, default=None
-        The second moments of the rows, None where they are not kept.
+    memory_of_fit : FitMemory, default=None
+        What ``fit`` leaves of its rows, None where a stream keeps no second moments.
     columns : NonemptyColumns, default=None
         Those of which all these are, None for all columns.
     """
@@ -46,7 +46,8 @@ def pack(method, statistics, generator, reported, n_calls, memory=None, columns=
     return of_columns | {
         "reported": reported,
         "n_calls": n_calls,
-        "memory": None if memory is None else memory.packed(),
+        "memory": None,
+        "memory_of_fit": None if memory_of_fit is None else _fields(memory_of_fit),
         "width": objective.width,
         "iterate": _fields(method.state.iterate),
         "standardization": objective.standardization._asdict(),
@@ -81,6 +82,19 @@ def dtype_of(state):
 def is_memory(state):
     """Whether a state is that of a stream at the minimum over all the rows that it remembers."""
     return state["memory"] is not None and "iterate" not in state
+
+
+def memory_of(state, hyper):
+    """Return the ``Memory`` of the rows so far, of a stream or of ``fit``; with these parameters a stream has one."""
+    if state["memory"] is not None:
+        return Memory.unpacked(state["memory"]).with_window(hyper.window)
+    before, statistics = unpack(state, hyper.standardize)
+    coef, intercept = state["reported"]
+    known = state.get("memory_of_fit") or {"products": None, "slope": penalty_slope(hyper.penalty, coef)}
+    moments = FitMemory(**known).moments(
+        statistics, before.standardization, hyper.fit_intercept, coef, np.atleast_1d(intercept)
+    )
+    return replace(Memory.empty(len(moments.mean), hyper.window), newest=moments)
 
 
 def unpack(state, standardize, coef=None):
@@ -164,6 +178,10 @@ def check_state(state):
             if statistics[name] is not None:
                 _check_moments(statistics[name], size)
         _check_reported(packed["reported"], k, d)
+        if packed.get("memory_of_fit") is not None:
+            of_fit = packed["memory_of_fit"]
+            _check_arrays(of_fit, {"products": (d, d), "slope": (k, d)}, np.float64)
+            FitMemory(**of_fit)
         _check_arrays(packed, {"width": (k,)}, np.float64)
         _check_counters(iterate["t"], statistics["n_rows"])
         _check_counters(*(iterate[name] for name in ("n_averaged", "gain", "mean_step")), least=-np.inf)

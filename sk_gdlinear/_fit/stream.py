@@ -183,40 +183,55 @@ CONTRADICTED = (
 )
 
 
-def first_memory(statistics, window):
-    """Return the memory of rows of which only the statistics of the columns are known, as if uncorrelated."""
-    features, targets = statistics.recent_features, statistics.recent_targets
-    moments = JointMoments.uncorrelated(statistics.n_rows, features, targets)
-    return replace(Memory.empty(len(moments.mean), window), newest=moments)
+@dataclass(frozen=True)
+class FitMemory:
+    """What ``fit`` leaves of its rows for a later stream, beside the statistics of the columns."""
+
+    products: np.ndarray | None  # (d, d), second moments of the standardized features, if the fit has bought them
+    slope: np.ndarray | None  # (k, d), gradient of the penalty at the parameters fitted; None for 0
+
+    @classmethod
+    def of(cls, method, hyper, coef):
+        """Return what the fit of ``coef``, (k, d), leaves, or None where a stream keeps no second moments."""
+        k, d = coef.shape
+        if not remembers(hyper, d, k):
+            return None
+        bought = None if method.curvature is None else method.curvature.newton.moments
+        known = bought is not None and len(bought.mean) == d  # computing them now would cost more than many a fit
+        return cls(bought.products if known else None, penalty_slope(hyper.penalty, coef))
+
+    def moments(self, statistics, standardization, fit_intercept, coef, intercept):
+        """Return the joint moments of the rows: those with which the objective has its minimum where it was found.
+
+        The second moments of the features are those that the fit has bought, or those of uncorrelated features.
+        """
+        moments, d = uncorrelated(statistics), coef.shape[1]
+        if self.products is not None:
+            inv_scale = standardization.inv_scale.astype(np.float64)
+            factor = np.divide(moments.factor[:d], inv_scale, out=np.zeros(d), where=inv_scale > 0.0)
+            H = self.products * np.multiply.outer(factor, factor)
+            # The variances of the columns are known exactly.
+            exact, sampled = moments.products.diagonal()[:d], H.diagonal()
+            enlarge = np.sqrt(np.divide(exact, sampled, out=np.zeros(d), where=sampled > 0.0))
+            products = moments.products.copy()
+            products[:d, :d] = H * np.multiply.outer(enlarge, enlarge)
+            np.fill_diagonal(products, moments.products.diagonal())
+            moments = replace(moments, products=products)
+        return with_minimum_at(moments, self.slope, fit_intercept, coef, intercept)
 
 
-def memory_of_fit(method, statistics, hyper, coef, intercept):
-    """Return the memory of the rows of ``fit``, or None where a stream keeps none.
+def uncorrelated(statistics):
+    """Return the joint moments of rows of which only the statistics of the columns are known."""
+    return JointMoments.uncorrelated(statistics.n_rows, statistics.recent_features, statistics.recent_targets)
 
-    The second moments of the features are those that the fit has bought, or those of uncorrelated features; with them
-    the objective of ``fit`` is known about its minimum, which are the parameters fitted.
-    """
-    k, d = coef.shape
-    if not remembers(hyper, d, k):
+
+def penalty_slope(penalty, coef):
+    """Return the gradient of a built-in penalty at coefficients (k, d), without that of bounds; None for 0."""
+    if penalty is None:
         return None
-    memory = first_memory(statistics, hyper.window)
-    moments, standardization = memory.newest, method.standardization
-    bought = None if method.curvature is None else method.curvature.newton.moments
-    if bought is None or len(bought.mean) != d:  # computing them now would cost more than many a fit
-        moments = with_minimum_at(moments, hyper.penalty, hyper.fit_intercept, coef, intercept)
-        return replace(memory, newest=moments)
-    inv_scale = standardization.inv_scale.astype(np.float64)
-    factor = np.divide(moments.factor[:d], inv_scale, out=np.zeros(d), where=inv_scale > 0.0)
-    H = bought.products * np.multiply.outer(factor, factor)
-    # The variances of the columns are known exactly.
-    exact, sampled = moments.products.diagonal()[:d], H.diagonal()
-    enlarge = np.sqrt(np.divide(exact, sampled, out=np.zeros(d), where=sampled > 0.0))
-    products = moments.products.copy()
-    products[:d, :d] = H * np.multiply.outer(enlarge, enlarge)
-    np.fill_diagonal(products, moments.products.diagonal())
-    moments = replace(moments, products=products)
-    moments = with_minimum_at(moments, hyper.penalty, hyper.fit_intercept, coef, intercept)
-    return replace(memory, newest=moments)
+    l1, l2, *_ = strengths_and_bounds(penalty)
+    coef = coef.astype(np.float64, copy=False)
+    return l1 * np.sign(coef) + l2 * coef if l1.any() or l2.any() else None
 
 
 def minimum(moments, penalty, fit_intercept, coef):
@@ -320,20 +335,18 @@ def mean_intercept(moments, coef):
     return mean[d:] - coef.astype(np.float64) @ mean[:d]
 
 
-def with_minimum_at(moments, penalty, fit_intercept, coef, intercept):
+def with_minimum_at(moments, slope, fit_intercept, coef, intercept):
     """Return moments with the same features whose objective has its minimum at given parameters.
 
     They stand for rows of which the parameters are known, and the features' second moments, but not the products of
-    features and targets.
+    features and targets.  ``slope`` is the gradient of the penalty there, None for 0.
     """
     d = coef.shape[1]
     to_scaled = moments.factor[d:, None] / moments.factor[:d]
     W, (H, _) = coef.astype(np.float64) * to_scaled, moments.about(d, fit_intercept)
-    slope = 0.0
-    if penalty is not None:
-        l1, l2, *_ = _scaled_penalty(penalty, moments, d, H.diagonal() > 0.0)
-        slope = 0.0 if l1 is None else l1 * np.sign(W) + l2 * W
-    c, mean, products = W @ H + slope, moments.mean.copy(), moments.products.copy()
+    c, mean, products = W @ H, moments.mean.copy(), moments.products.copy()
+    if slope is not None:
+        c += np.where(H.diagonal() > 0.0, slope * moments.factor[d:, None] * moments.factor[:d], 0.0)
     if fit_intercept:
         mean[d:] = W @ mean[:d] + intercept * moments.factor[d:]
     else:

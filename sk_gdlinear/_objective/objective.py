@@ -109,7 +109,8 @@ class Objective:
 def problem_of_loss(rows, loss, standardization):
     """Return the problem of a loss itself, kinks and all, over rows under a change of variables, without a penalty.
 
-    Its errors are in units of y, ``target_inv_scale`` whatever: neither loss nor gradient is rescaled.
+    The loss takes the errors in the new variables as they are; for another than the squared error the change must
+    therefore keep the units of the targets.
     """
     ones = np.ones(rows.Y.shape[1])
     if type(loss) in COMPILED and np.all(loss.lipschitz == 1.0):
