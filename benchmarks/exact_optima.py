@@ -2,7 +2,7 @@
 
 Squared errors: rows are centred, columns scaled, and a QR decomposition replaces the rows by a triangle with the same
 sums of squares.  On it, least squares is a singular value decomposition, "l2" a linear system, non-negative least
-squares the better of SciPy's `nnls` and `lsq_linear`.  "l1" and "elasticnet" start from scikit-learn's `ElasticNet` and
+squares SciPy's `nnls`.  "l1" and "elasticnet" start from scikit-learn's `ElasticNet` and
 end in Newton steps on the signed support; the value of the dual problem bounds what is left.  Sparse rows are kept:
 LSMR to the last digit, and `ElasticNet` with the same bound.  Huber's loss is minimised by a trust region, the
 quantile's linear program is solved by HiGHS.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import lstsq
-from scipy.optimize import linprog, lsq_linear, minimize, nnls
+from scipy.optimize import linprog, minimize, nnls
 from scipy.sparse.linalg import LinearOperator, lsmr
 from sklearn.linear_model import ElasticNet
 
@@ -86,10 +86,10 @@ class Triangle:
         return 0.5 * np.sum((longer @ v - target) ** 2) / self.n
 
     def non_negative(self):
-        """No penalty, no negative coefficient; where columns depend on each other SciPy's two solvers differ."""
+        """No penalty, no negative coefficient; squares of next to no weight help where columns depend on each other."""
         d = self.Z.shape[1]
-        bounded = lsq_linear(self.Z, self.t, (0.0, np.inf), method="bvls", tol=1e-14, max_iter=100 * d).x
-        found = nnls(self.Z, self.t, maxiter=100 * d)[0], np.maximum(bounded, 0.0)
+        longer, target = np.vstack([self.Z, 1e-7 * np.eye(d)]), np.append(self.t, np.zeros(d))
+        found = (nnls(A, b, maxiter=100 * d)[0] for A, b in ((self.Z, self.t), (longer, target)))
         return min(0.5 * np.sum((self.Z @ v - self.t) ** 2) / self.n for v in found)
 
     def elastic_net(self, alpha, l1_ratio, positive):

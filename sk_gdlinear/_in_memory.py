@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class InMemoryMixin(MultiOutputMixin, RegressorMixin):
-    """Adds checks of rows, ``score`` and what scikit-learn asks of arrays of other libraries to a regressor."""
+    """Adds to a regressor checks of rows, ``score``, and what scikit-learn needs for arrays of other libraries."""
 
     def score(self, X: RowsLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the coefficient of determination of the predictions, its mean over targets.
@@ -59,9 +59,9 @@ class InMemoryMixin(MultiOutputMixin, RegressorMixin):
         return converted(self, clone(self), convert)
 
     def _validate(self, X, y, sample_weight, reset):
-        """Return the rows ``X, Y, sample_weight``, Y 2-D, and whether y is 1-D; that X is finite is checked later.
+        """Return ``X, Y, sample_weight``, Y 2-D, and whether y is 1-D; it is checked later that X is finite.
 
-        Of arrays of other libraries X and Y become ``DeviceArray``s, where X is; the weights are in NumPy.
+        For arrays of other libraries X and Y become ``DeviceArray``s on the device of X; the weights are in NumPy.
         """
         if issparse(y):
             raise TypeError("y must be dense, got a sparse matrix or array. Pass y.toarray().")
@@ -85,7 +85,7 @@ class InMemoryMixin(MultiOutputMixin, RegressorMixin):
 
 
 def _check_numpy(model, X, y, reset):
-    """Return X, Y in its dtype, 2-D, and whether y is 1-D."""
+    """Return X, the 2-D Y in the dtype of X, and whether y is 1-D."""
     if issparse(X):
         check_indices(X)
     with clear_overflow("X or y"):

@@ -157,11 +157,12 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         objective of the best constant prediction, that is, when less than ``tol`` of training :math:`R^2` is left to
         gain; for other losses than the squared error outliers are left out of that measure, and for "quantile" it is
         the loss itself.  Once the second moments of all rows are known, what is left to gain is computed from the exact
-        gradient: half the squared Newton decrement, or the duality gap.  Before, it is extrapolated from the gains of
-        the last epochs, at least 500 updates are made unless nothing moves any more, and training only ends if the
-        second moments of a sample agree, with ``precondition=False`` also those of all rows where they are few.  With
-        a step or schedule of your own, or more features than ``precondition`` allows, the extrapolation decides alone.
-        None runs ``max_iter`` epochs.
+        gradient: half the squared Newton decrement, with a penalty the fall of the quadratic model and the penalty, or
+        the duality gap.  Before, it is extrapolated from the gains of the last epochs, at least 500 updates are made
+        unless nothing moves any more, and training only ends if the second moments of a sample agree, with
+        ``precondition=False`` also those of all rows where they are few.  With a step or schedule of your own,
+        ``standardize=False`` or more features than ``precondition`` allows, the extrapolation decides alone.  None runs
+        ``max_iter`` epochs.
         With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
         scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2

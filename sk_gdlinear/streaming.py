@@ -51,65 +51,65 @@ class BatchFitting:
     ) -> Self:
         """Fit by several passes over data that comes in chunks, such as files larger than memory.
 
-        Each chunk is handed to ``partial_fit``. Between two epochs it is judged whether another one is worth it, by
-        ``tol`` and ``n_iter_no_change`` as in ``fit``. The model starts afresh unless ``warm_start``.
+        ``partial_fit`` learns from each chunk. Between two epochs ``tol`` and ``n_iter_no_change`` decide, as in
+        ``fit``, whether another epoch is made. The model starts afresh unless ``warm_start``.
 
         Parameters
         ----------
         batches : iterable or callable
             The chunks of one epoch, ``(X, y)`` or ``(X, y, sample_weight)``: an iterable that can be read once per
             epoch, or a function without arguments that returns one. If it has a method ``set_epoch``, as PyTorch's
-            samplers have, that is called with the number of the epoch, from 0, before each: the place to draw a new
-            order of the chunks. If it has an attribute ``columns``, a list of strings, those are the names of the
+            samplers have, that is called with the number of the epoch, from 0, before each epoch, so that it can draw a
+            new order of the chunks. If it has an attribute ``columns``, a list of strings, those are the names of the
             features where X is an array: they become ``feature_names_in_``. A chunk without rows is skipped.
-            For squared errors on up to 512 columns the chunks may come in any order, and one epoch
-            has the answer of ``fit`` on all rows. Other losses, and wider data, need chunks that mix rows from many
-            places, as ``ParquetBatches`` makes them: ``partial_fit`` shuffles the rows within a chunk only.
+            For squared errors on up to 512 columns the chunks may come in any order, and one epoch gives the answer of
+            ``fit`` on all rows. Other losses, and wider data, need chunks that mix rows from many places, as
+            ``ParquetBatches`` makes them: ``partial_fit`` shuffles the rows within a chunk only.
         epochs : int
             Passes over the chunks at most, those of a resumed checkpoint included; ``max_iter`` has no effect here.
             With ``tol=None`` all of them are made.
         X_val : {array-like, sparse matrix or array} of shape (n_val, n_features), default=None
-            Validation set, in memory: rows to stop by and to choose the best epoch by, never trained on. It is used
-            whatever ``early_stopping`` is.
+            Validation set, in memory: its loss stops training and chooses the best epoch. Its rows are never trained
+            on. It is used whatever ``early_stopping`` is.
         y_val : array-like of shape (n_val,) or (n_val, n_targets), default=None
             Its target values.
         sample_weight_val : array-like of shape (n_val,) or float, default=None
             Its weights.
         checkpoint : path, default=None
-            File in which the model and its place in the data are kept up to date, written as often as takes 5 % of
-            the time, at every end of an epoch and when an error or Ctrl-C ends training. Where the file exists
-            training goes on from there: to the same bits as without a break if an epoch brings the same chunks again,
-            of which those already learnt are read and skipped. After ``epochs`` epochs, or where training had
-            stopped before, nothing is left to do. The file
-            holds plain values and no code, and is always whole. A relative path is taken from the current directory
-            at the call. While training goes on a second file, of the same name and ``.lock``, keeps other processes
-            from it.
+            File to which the model and its place in the data are written, so often that it takes 5 % of the time, at
+            the end of every epoch, and when an error or Ctrl-C ends training. If the file exists, training continues
+            from it: to the same bits as without a break if an epoch brings the same chunks again, of which those
+            already learnt are read and skipped. After ``epochs`` epochs, or if training had stopped before, nothing is
+            left to do. The file contains plain values and no code, and is always complete. A relative path is relative
+            to the current directory at the call. During training a second file, of the same name and ``.lock``, keeps
+            other processes from using it.
         progress : bool, default=False
             Whether to show a progress bar; needs rich.
 
         Returns
         -------
         self : estimator
-            The fitted model, that of the last epoch, or of the best one with a validation set. ``n_iter_`` holds the
-            epochs made, those of the checkpoint included. ``loss_curve_``, and with a validation set
-            ``validation_loss_curve_``, hold one value per epoch; ``best_iter_`` and ``stop_reason_`` are as after
-            ``fit``, but for two reasons more, see Notes.
+            The fitted model, that of the last epoch, or of the best one with a validation set. ``n_iter_`` is the
+            number of epochs made, those of the checkpoint included. ``loss_curve_``, and with a validation set
+            ``validation_loss_curve_``, have one value per epoch. ``best_iter_`` and ``stop_reason_`` are as after
+            ``fit``, with the reasons "no_change" and "epochs" in addition, see Notes.
 
         Raises
         ------
         ValueError
             If the chunks are unfit for use, or the checkpoint is damaged, another file, or one of another estimator,
-            other parameters (``verbose`` and ``n_jobs`` aside) or another validation set. The model then holds what it
+            other parameters (except ``verbose`` and ``n_jobs``) or another validation set. The model then keeps what it
             had learnt from the chunks before, and ``stop_reason_`` is "interrupted"; if there were none, it is as it
             was. The same holds for Ctrl-C and for all other errors.
             If the validation set does not fit the chunks, or if ``early_stopping=True`` and there is none: a chunk may
             bring a row at another place in every epoch, so ``validation_fraction`` of the rows cannot be held out. The
             model is then as it was.
         OSError
-            If the checkpoint cannot be written; where its directory is unfit for it, before any chunk is read. Also
-            before any chunk, as a ``BlockingIOError`` that names the process, if another one is using the checkpoint.
+            If the checkpoint cannot be written; if its directory is unfit for it, this is raised before any chunk is
+            read. If another process is using the checkpoint, a ``BlockingIOError`` that names it, also before any
+            chunk.
         TypeError
-            If the model holds a value that is not plain, as that of a subclass may, which a checkpoint cannot hold.
+            If the model contains a value that a checkpoint cannot, as a subclass may: one that is not plain.
 
         Warns
         -----
@@ -119,17 +119,17 @@ class BatchFitting:
         Notes
         -----
         For squared errors a stream remembers the second moments of all rows (see ``partial_fit``). They determine the
-        objective over all rows, which ``loss_curve_`` then holds, and by how much an epoch has lowered it. If that is
-        at most ``tol`` of R², another epoch would bring nothing, and ``stop_reason_`` is "converged": after the second
-        epoch, if it brings the rows of the first.
+        objective over all rows, which ``loss_curve_`` then contains, and by how much an epoch has lowered it. If that
+        is at most ``tol`` of R², another epoch would gain as little, and ``stop_reason_`` is "converged". This is after
+        the second epoch, if it brings the rows of the first.
 
-        Where no second moments are remembered, the rows of an epoch are gone when it ends. ``loss_curve_`` then holds
-        the mean of the objectives of the chunks, of each when it had just been learnt, and training stops when the
-        gain still to be expected, extrapolated from the last epochs as in ``fit``, is at most ``tol``. That is no
-        proof, so ``stop_reason_`` is then "no_change".
+        Where no second moments are remembered, the rows of an epoch are gone when it ends. ``loss_curve_`` then
+        contains the mean of the objectives of the chunks, each with the coefficients just learnt from it, and training
+        stops when the gain still to be expected, extrapolated from the last epochs as in ``fit``, is at most ``tol``.
+        That is no proof of convergence, so ``stop_reason_`` is then "no_change".
 
         With a validation set training stops by the validation loss, as in ``fit``, and ``stop_reason_`` is
-        "early_stopping". It is "epochs" after ``epochs`` epochs.
+        "early_stopping". If training has not stopped before, it is "epochs" after ``epochs`` epochs.
 
         Examples
         --------
@@ -166,11 +166,11 @@ class BatchFitting:
             return self._go_on_from(file.load(), batches, epochs, file, progress, validation)
 
     def _go_on_from(self, place, batches, epochs, file, progress, validation):
-        """Learn from the chunks behind ``place``, or from all; if nothing is learnt stay as before."""
+        """Learn from the chunks after ``place``, or from all; if nothing is learnt, leave the model as it was."""
         before, run = self.__dict__, None
         fitted = (fitted_attributes(self) if self.warm_start else {}) if place is None else place.fitted
         try:
-            # One assignment, so that Ctrl-C never meets a model half emptied.
+            # One assignment, so that Ctrl-C never leaves a model half emptied.
             self.__dict__ = {name: value for name, value in before.items() if not is_fitted(name)} | fitted
             judge = EpochJudge(self, validation and validation.rows)
             run = _Run(self, batches, epochs, file, place or Place(0, 0, fitted, judge.first_record()), judge)
@@ -184,7 +184,7 @@ class BatchFitting:
 
 @contextmanager
 def _chunk_by_chunk(model):
-    """Keep from ``partial_fit`` the parameters by which ``fit_batches`` itself goes."""
+    """Hide from ``partial_fit`` the parameters that ``fit_batches`` itself uses."""
     own = {"early_stopping": model.early_stopping, "verbose": model.verbose}
     model.early_stopping, model.verbose = False, 0
     try:
@@ -205,8 +205,8 @@ class _Progress(NamedTuple):
 class _Run:
     """The loop of epochs, and its place in the data.
 
-    Chunks are counted in ``learnt`` after they are learnt; where Ctrl-C comes in between, the state is another one
-    already, and ``newest`` is the record with the chunk.
+    Chunks are counted in ``learnt`` after they are learnt.  If Ctrl-C comes in between, the state of the model is
+    already another one, and ``newest`` is the record with the chunk.
     """
 
     def __init__(self, model, batches, epochs, file, place, judge):
@@ -234,7 +234,7 @@ class _Run:
         return self.place()[:2] != self.began_at
 
     def run(self, validation, progress, verbose):
-        """Learn from all chunks still to come, as long as it is worth it."""
+        """Learn from all chunks still to come, until training stops."""
         self._take_names(self.batches)
         if validation is not None and hasattr(self.model, "coef_"):
             validation.check_model(self.model)
@@ -331,7 +331,7 @@ class _Run:
         self.names = names
 
     def _learn(self, chunk, chunks):
-        """Hand a chunk to ``partial_fit``, and the names of its features to the model."""
+        """Learn from a chunk by ``partial_fit``, and set the names of its features."""
         named = self.names is not None and not hasattr(chunk[0], "columns")
         shape = getattr(chunk[0], "shape", ())
         if named and len(shape) == 2 and shape[1] != len(self.names):
@@ -362,7 +362,7 @@ class _Run:
             self.save_seconds = self.saved_at - began
 
     def _save_after(self, error):
-        """Write the checkpoint; that this fails, too, is only a note on what ended training."""
+        """Write the checkpoint; if this fails, too, add a note to the error that ended training."""
         try:
             self._save(0.0)
         except Exception as failure:
@@ -389,7 +389,7 @@ class _ValidationSet(NamedTuple):
         self._check(shape[-1], shape[:-1], getattr(model, "feature_names_in_", None), "the model was fitted on")
 
     def check_chunk(self, chunk, names):
-        """Raise if it does not fit the first chunk; what is no data at all is left to ``partial_fit``."""
+        """Raise if it does not fit the first chunk; ``partial_fit`` raises if the chunk is not data."""
         try:
             X_shape, y_shape = np.shape(chunk[0]), np.shape(chunk[1])
         except ValueError:
@@ -437,7 +437,7 @@ def _in_numpy(arrays):
 
 
 def _has_rows(chunk):
-    """Whether X or y of a chunk has rows; what is no data at all is left to ``partial_fit``, which says so."""
+    """Whether X or y of a chunk has rows; if they are not data, ``partial_fit`` raises an error."""
     shapes = (getattr(part, "shape", None) or (len(part) if hasattr(part, "__len__") else 1,) for part in chunk[:2])
     return any(shape[0] != 0 for shape in shapes)
 

@@ -70,7 +70,7 @@ def fit(model, X, y, sample_weight, validation, coef_init, intercept_init):
 
 
 def _hyperparameters(model, namespace, d, k, t, n_rows):
-    """Return the parameters of the descent; an automatic batch is larger where the device is no CPU."""
+    """Return the parameters of the descent; an automatic batch is larger where the device is not a CPU."""
     larger = model.batch_size == "auto" and not namespace.is_cpu
     batch_rows = min(DEVICE_BATCH_SIZE, n_rows) if larger else model._batch_rows(n_rows)
     hyper = model._hyperparameters(d, k, n_updates=t + model.max_iter * -(-n_rows // batch_rows))
@@ -78,7 +78,7 @@ def _hyperparameters(model, namespace, d, k, t, n_rows):
 
 
 def partial_fit(model, X, y, sample_weight):
-    """Learn from a chunk, whose second moments alone come to NumPy where they are enough; return a warning, or None."""
+    """Learn from a chunk; only its second moments are copied to NumPy if they suffice.  Return a warning, or None."""
     namespace, first = namespace_of(X), not hasattr(model, "coef_")
     if not first:
         check_same_namespace(model, X, "partial_fit")
@@ -100,7 +100,7 @@ def partial_fit(model, X, y, sample_weight):
 
 
 def _needs_moments_alone(model, d, k):
-    """Whether of a chunk its second moments are enough; callbacks get its rows in NumPy."""
+    """Whether the second moments of a chunk suffice; callbacks need its rows in NumPy."""
     continues = not hasattr(model, "coef_") or hasattr(model, "_state")
     return continues and remembers(model._hyperparameters(d, k), d, k) and not has_callbacks(model)
 

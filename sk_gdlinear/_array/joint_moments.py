@@ -1,4 +1,4 @@
-"""Joint second moments of features and targets on a device, from where only these matrices come to NumPy."""
+"""Joint second moments of features and targets on a device; only these matrices are copied to NumPy."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from .namespace import to_numpy
 def joint_moments(X, Y, weight=None, rows=None):
     """Return the ``JointMoments`` of rows; see ``JointMoments.of``.
 
-    Products of float32 would hold too few digits: on a device without float64 each block is copied to NumPy.
+    Products in float32 would have too few digits: on a device without float64 each block is copied to NumPy.
     """
     namespace, total_columns = X.namespace, X.shape[1] + Y.shape[1]
     size = max(BLOCK_ROWS, namespace.block_rows(total_columns))

@@ -1,4 +1,4 @@
-"""The columns of sparse rows that have entries: all that a fit needs, where most have none."""
+"""The columns of sparse rows that have entries; a fit needs no others."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from scipy.sparse import csr_array, issparse
 
 from .rows import BLOCK_ENTRIES
 
-# Columns from which it is worth a look whether most of them are empty.
+# Columns from which it is worth checking whether most of them are empty.
 LEAST_COLUMNS = 1 << 10
 
 
@@ -19,28 +19,28 @@ class NonemptyColumns(NamedTuple):
 
     @classmethod
     def of(cls, X):
-        """Return those of CSR rows; None where they are more than half of all, or passes over all columns are cheap."""
+        """Return those of CSR rows; None if they are more than half of all, or if passes over all columns are cheap."""
         d = X.shape[1]
         if not issparse(X) or d < LEAST_COLUMNS or X.nnz > BLOCK_ENTRIES * d:
             return None
         has_entry = np.zeros(d, dtype=bool)
-        for part in (slice(d), slice(d, None)):  # the first rows may tell
+        for part in (slice(d), slice(d, None)):  # the first rows may be enough to decide
             has_entry[X.indices[part]] = True
             if np.count_nonzero(has_entry) > d // 2:
                 return None
         return cls(np.flatnonzero(has_entry), d) if X.nnz else None
 
     def take(self, values):
-        """Return the numbers of these columns, (..., p), of those of all."""
+        """Return the part of values of all columns, (..., d), that belongs to these, (..., p)."""
         return np.take(values, self.numbers, axis=-1)
 
     def contain(self, values):
-        """Whether numbers (..., d), or one for all columns, are other than 0 in these columns alone."""
+        """Whether values (..., d), or one for all columns, are 0 in all other columns."""
         values = np.asarray(values)
         return np.count_nonzero(values) == (np.count_nonzero(self.take(values)) if values.ndim else 0)
 
     def of_rows(self, X):
-        """Return the same rows with these columns alone, sharing the values of CSR rows that have no others."""
+        """Return the rows with these columns alone; CSR rows without entries in others share their values."""
         if not issparse(X):
             return self.take(X)
         place = np.full(self.n_columns, -1, dtype=np.int32 if len(self.numbers) < 2**31 else np.int64)
@@ -53,7 +53,7 @@ class NonemptyColumns(NamedTuple):
         return csr_array((values, indices, indptr), shape=(X.shape[0], len(self.numbers)))
 
     def spread(self, values):
-        """Return an array (..., p) as one of all columns, with 0 in those that are empty."""
+        """Return the values (..., d) of all columns from those of these, (..., p), with 0 in the empty ones."""
         all_values = np.zeros((*values.shape[:-1], self.n_columns), values.dtype)
         all_values[..., self.numbers] = values
         return all_values

@@ -13,11 +13,11 @@ from .rent_or_buy import Costs
 from .row_sums import Point
 from .smoothing import measure, narrowed
 
-# Rows of a sample, at least, and per column, by which a fit that has not bought the curvature is inspected.
+# Rows of a sample, at least, and per column, that shows what is left to gain before the curvature is bought.
 SAMPLE_ROWS = 2048
 SAMPLE_ROWS_PER_COLUMN = 2
 
-# If the mean square of a column exceeds that in the sample by more than this factor, the sample says nothing of it.
+# If the mean square of a column exceeds that in the sample by more than this factor, the sample does not represent it.
 MAX_SAMPLE_RATIO = 4.0
 
 # Damping of the second moments of a sample, relative to their diagonal.  Columns that are collinear in it may not be so
@@ -27,7 +27,7 @@ SAMPLE_DAMPING = 1e-9
 # For losses with a changing curvature the model's gain is multiplied by this before it counts as what is left.
 SAFETY = 4.0
 
-# How many times the rent so far counts where a sample says that much more is to come (M. Purohit, Z. Svitkina and R.
+# Factor on the cost of the epochs so far where a sample shows that much is left to gain (M. Purohit, Z. Svitkina and R.
 # Kumar, "Improving Online Algorithms via ML Predictions", NeurIPS 2018).
 EARLY = 3.0
 
@@ -35,7 +35,7 @@ EARLY = 3.0
 MODEL_TOL = 1e-3
 FALLBACK_TOL = 1e-10
 
-# The reason for buying it where an epoch more would not tell.
+# The reason for buying it where another epoch would not show what is left to gain.
 UNKNOWN = "since a sample could not tell what was left to gain"
 
 
@@ -49,10 +49,10 @@ class NewtonState(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a sample of the rows knows of the curvature."""
+    """The curvature by a sample of the rows."""
 
     factor: float  # of gains by the model
-    known: np.ndarray  # numbers of the columns which it knows
+    known: np.ndarray  # numbers of the columns that it represents
     H: np.ndarray | None = None  # second moments of these columns
     model: QuadraticModel | None = None
     knows_all: bool = False
@@ -82,7 +82,7 @@ class Curvature:
         return self.is_bought or self.wanted is True
 
     def buy_next(self, reason):
-        """Have it bought before the next epoch."""
+        """Let the next epoch begin by buying it."""
         self.wanted, self.reason = True, reason
 
     def buy(self, objective):
@@ -140,7 +140,7 @@ class Curvature:
     def estimate(self, problem, n_epochs, point, curved_share):
         """Return what is left to gain at a point by a sample of rows, and whether that is all; 0 if it costs too much.
 
-        Columns that the sample does not know may add to it.
+        Columns that the sample does not represent may add to it.
         """
         n_sampled, d = self._sample_rows(problem.rows)
         if self.sampled is None and not self.costs.allows_sample(n_epochs, n_sampled, d):
@@ -150,7 +150,8 @@ class Curvature:
     def confirms(self, problem, point, curved_share, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain.
 
-        If a sample cannot tell, the curvature of all rows is bought for the next epoch, unless that is not wanted.
+        If the sample does not represent all columns, the curvature of all rows is bought for the next epoch; where it
+        must not be bought, the columns that the sample does represent decide.
         """
         gain, is_all = (0.0, False) if point is None else self._inspect(problem, point, curved_share)
         if not is_all and self.wanted is False:

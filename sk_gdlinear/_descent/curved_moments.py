@@ -1,7 +1,8 @@
 """Second moments of rows weighted by the curvature of a loss, from one point to the next.
 
 Between two Newton steps the second derivative of a loss changes at few rows only: those whose errors pass from one
-piece of the loss to another.  So the moments at a point are those at the point before, with the changes of these rows.
+piece of the loss to another.  So the moments at a point are those at the previous point plus the changes of these
+rows.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +12,8 @@ import numpy as np
 from .._data.rows import Rows
 from .._data.second_moments import SecondMoments, second_moments
 
-# Share of the rows with curvature up to which the rows that change are added and removed; beyond, as much work computes
-# the moments anew.
+# Rows that change, as a share of those with curvature, up to which they are added and removed; beyond that, computing
+# the moments anew takes no more work.
 MOST_CHANGED = 0.5
 
 # Weights that are kept for this, over all targets: 32 MB.
@@ -24,7 +25,7 @@ class CurvedMoments:
     """The second moments of the rows under the newest weights of each target."""
 
     rows: Rows
-    all_rows: SecondMoments | None = None  # under the weights of the rows themselves
+    all_rows: SecondMoments | None = None  # under the sample weights
     newest: dict = field(default_factory=dict)  # from the target to its weights, (n,), and moments
 
     def at(self, standardization, t, weight):
@@ -32,7 +33,7 @@ class CurvedMoments:
         before, moments = self.newest.get(t) or (self._own_weights(), self.all_rows)
         change, curved = weight - before, np.flatnonzero(weight)
         size = np.abs(change)
-        # Many rows take more work than to begin anew, and the difference of large sums has few digits.
+        # With many rows it is less work to begin anew, and the difference of large sums has few digits.
         few = np.count_nonzero(size) <= MOST_CHANGED * len(curved) and size.sum() <= MOST_CHANGED * weight.sum()
         if moments is None or not few:
             moments = self._moments(standardization, weight, curved)
@@ -47,7 +48,7 @@ class CurvedMoments:
         return second_moments(self.rows._replace(weight=weight, kept=kept), standardization)
 
     def _own_weights(self):
-        """Return the weights of the rows, 0 for rows left out."""
+        """Return the sample weights, 0 for rows left out."""
         n, rows = self.rows.X.shape[0], self.rows
         weight = np.zeros(n)
         weight[rows.order] = 1.0 if rows.weight is None else rows.weight[rows.order]

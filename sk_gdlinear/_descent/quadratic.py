@@ -5,14 +5,14 @@ The model of the objective about parameters :math:`w_0` with gradient :math:`g` 
 .. math:: m(w) = \langle g, w - w_0 \rangle + \tfrac12 (w - w_0)^\top H (w - w_0) + \mathrm{penalty}(w).
 
 Variables are scaled so that the diagonal of H is 1.  Without absolute values and bounds the minimum is the solution of
-a linear system, by Cholesky's method; where H is nearly singular, by its eigenvectors, and along those whose eigenvalue
-is below ``RANK`` times the largest the scaled parameters are 0: the answer of minimum norm.  With absolute values or
-bounds coordinate descent (J. Friedman, T. Hastie and R. Tibshirani, "Regularization Paths for Generalized Linear Models
-via Coordinate Descent", Journal of Statistical Software 33, 2010) finds which coefficients are 0 or at a bound, and
-Newton steps on the others find the minimum.  With a user-defined penalty the minimum is found by accelerated proximal
-gradients (A. Beck and M. Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", SIAM Journal on Imaging
-Sciences 2, 2009), restarted where they point uphill (B. O'Donoghue and E. Candes, Foundations of Computational
-Mathematics 15, 2015).
+a linear system, found by Cholesky's method.  Where H is nearly singular it is found from its eigenvectors; along those
+whose eigenvalue is below ``RANK`` times the largest the scaled parameters are 0, so that their norm is minimal.  With
+absolute values or bounds coordinate descent (J. Friedman, T. Hastie and R. Tibshirani, "Regularization Paths for
+Generalized Linear Models via Coordinate Descent", Journal of Statistical Software 33, 2010) finds which coefficients
+are 0 or at a bound, and Newton steps on the others find the minimum.  With a user-defined penalty the minimum is found
+by accelerated proximal gradients (A. Beck and M. Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", SIAM
+Journal on Imaging Sciences 2, 2009), restarted where they point uphill (B. O'Donoghue and E. Candes, Foundations of
+Computational Mathematics 15, 2015).
 """
 
 from typing import NamedTuple
@@ -31,8 +31,8 @@ ROUNDING = 2.0 * np.finfo(np.float64).eps
 # Reciprocal condition number from which Cholesky's method keeps enough digits.
 CHOLESKY_CONDITION = 1e-8
 
-# Sweeps of coordinate descent between Newton steps, Newton steps shortened by a change of sign in a row, and rounds of
-# both at most.
+# Sweeps of coordinate descent between Newton steps; Newton steps in a row that a change of sign shortens; and rounds of
+# both, at most.
 SWEEPS = 20
 SHORTENED_STEPS = 30
 ROUNDS = 200
@@ -41,8 +41,8 @@ ROUNDS = 200
 DAMPING = 1e-13
 REFINEMENTS = 3
 
-# The part of the model's scale that may be left to gain at its minimum, and the slope along flat directions, relative
-# to the root of that scale, that counts as rounding: the damping would make a long step of it.
+# The part of the model's scale that may be left to gain at its minimum; and the slope along flat directions, relative
+# to the root of that scale, that counts as rounding, since the damped system would turn it into a long step.
 NEGLIGIBLE = 1e-15
 FLAT_SLOPE = 1e-13
 
@@ -90,7 +90,7 @@ class QuadraticModel:
         negligible : float, default=0.0
             What may be left to gain, in units of the objective.
         rough : float, default=0.0
-            With kinks, what may be left to gain where coordinate descent without Newton steps comes that far.
+            With kinks, what may be left to gain if coordinate descent reaches it without Newton steps.
         """
         if not isinstance(penalty, BoxedElasticNet):
             return self._proximal_gradient(W, grad_W, penalty)
@@ -107,7 +107,7 @@ class QuadraticModel:
         return Minimum(U / self.scale, float(sum(gain for _, gain, _ in parts)), all(exact for *_, exact in parts))
 
     def _scaled(self, values, power, t):
-        """Return what a penalty says of target ``t`` for scaled variables; None for None."""
+        """Return the values of a penalty for target ``t`` in scaled variables; None for None."""
         return None if values is None else values[t].astype(np.float64) / self.scale**power
 
     def _system(self, l2):
@@ -221,9 +221,9 @@ class LinearSystem:
 
 
 def damped_solution(A, r, noise=0.0):
-    """Return the solution of ``A x = r``, or of ``A`` damped so little that only directions that are flat notice.
+    """Return the solution of ``A x = r``, or with ``A`` damped so little that only flat directions change.
 
-    Along a flat direction down which ``r`` points the solution is long, as there is no minimum.  If the part of ``r``
+    If ``r`` points along a flat direction the solution is long, as there is no minimum.  If the part of ``r``
     along flat directions is at most ``noise``, it counts as 0.
     """
     factor, damping = _cholesky(A), DAMPING * float(np.abs(A).sum(axis=0).max(initial=0.0))

@@ -1,8 +1,8 @@
 r"""Newton steps for absolute values on many columns: second moments of a working set alone.
 
 Where the penalty leaves few coefficients other than 0, the model is minimised over those and the columns whose
-gradients exceed their thresholds by most; the pass over all rows and columns that verifies a step says which others to
-add (M. Massias, A. Gramfort and J. Salmon, "Celer: a Fast Solver for the Lasso with Dual Extrapolation", ICML 2018).
+gradients exceed their thresholds by most; the pass over all rows and columns that verifies a step shows which others
+to add (M. Massias, A. Gramfort and J. Salmon, "Celer: a Fast Solver for the Lasso with Dual Extrapolation", ICML 2018).
 What is left to gain is at most the duality gap over all rows and columns, with the scaled errors as the point of the
 dual problem.
 """
@@ -19,8 +19,8 @@ from .quadratic import QuadraticModel
 FIRST_COLUMNS = 100
 GROWTH = 2
 
-# The part of the duality gap over all columns that the minimum over a working set may leave to gain, where it has more
-# than so many columns and more than that share of them is new.
+# The part of the duality gap over all columns that the minimum over a working set may leave to gain, if the set has
+# more than ``FEW_COLUMNS`` columns and a larger share than ``MANY_ADDED`` of them is new.
 ROUGH = 1e-3
 FEW_COLUMNS = 1000
 MANY_ADDED = 0.1
@@ -43,7 +43,7 @@ class WorkingSetNewton(ProximalNewton):
         self.columns = np.empty(0, dtype=np.intp)
 
     def start(self, W):
-        """Return coefficients to start from: the largest, since those of a descent that has not converged are many."""
+        """Return coefficients to start from: only the largest, since before convergence too many are not 0."""
         size = (np.abs(W) * np.sqrt(self.column_squares)).max(axis=0)
         dropped = np.argsort(-size, kind="stable")[FIRST_COLUMNS:]
         W = W.copy()

@@ -1,8 +1,8 @@
 """What is judged between two epochs over chunks: their losses, the best epoch, and whether to go on.
 
-The estimator learns chunk by chunk, so no method of descent lasts for an epoch, and the rows are gone when it ends.
-For a stream that remembers second moments these determine the objective of all remembered rows.  For any other the
-objective of an epoch is the mean over its chunks, of each when it had just been learnt.
+The estimator learns chunk by chunk, so the rows of an epoch are gone when it ends.  If a stream remembers second
+moments, these determine the objective of all remembered rows.  Otherwise the objective of an epoch is the mean over
+its chunks, each with the parameters just after it was learnt.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .validation import ValidationSet
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The epochs so far and the one under way, as plain values that a checkpoint can hold.  It is never changed."""
+    """The epochs so far and the present one, as plain values that a checkpoint can hold.  It is never changed."""
 
     standardized: tuple[float, ...] = ()  # ``EpochLosses`` of the complete epochs, each field by itself
     objective: tuple[float, ...] = ()
@@ -113,7 +113,7 @@ class Training(NamedTuple):
 
 
 class EpochJudge:
-    """Judges the epochs of a model over chunks by what ``fit`` judges its own by.
+    """Judges the epochs of a model over chunks by the criteria of ``fit``.
 
     Parameters
     ----------
@@ -127,13 +127,13 @@ class EpochJudge:
         self._standardization = None  # of the validation rows
 
     def first_record(self):
-        """Return the record before the first epoch; a model that goes on has parameters already."""
+        """Return the record before the first epoch; a model that continues has parameters already."""
         state = vars(self.model).get("_state")
         return replace(EMPTY, parameters=state["reported"]) if state and is_memory(state) else EMPTY
 
     def with_chunk(self, record, y, weight=None):
-        """Return the record after the model has learnt from a chunk more, with targets ``y``."""
-        if is_memory(self.model._state):  # it knows all that an epoch is judged by
+        """Return the record after the model has learnt from one more chunk, with targets ``y``."""
+        if is_memory(self.model._state):  # the memory has all that is needed to judge an epoch
             return record
         Y = np.asarray(y, dtype=np.float64)
         Y = np.ascontiguousarray(Y.reshape(len(Y), -1))
@@ -166,7 +166,7 @@ class EpochJudge:
         model, epoch = self.model, record.n_epochs + 1
         state, hyper = model._state, self._hyper()
         remembers, parameters = is_memory(state), reported_parameters(model)
-        # The squares of very large numbers leave the range of float64; losses that are no numbers stop nothing.
+        # The squares of very large numbers overflow in float64; training does not stop by losses that are NaN.
         with np.errstate(all="ignore"):
             training = (self._remembered if remembers else self._on_the_way)(record, hyper, parameters)
             validation = np.nan, training.standardized
@@ -227,7 +227,7 @@ class EpochJudge:
         return Moments.empty(k) if record.targets is None else Moments(**record.targets)
 
     def _on_the_way(self, record, hyper, parameters):
-        """Return the mean objective of the chunks, of each when it had just been learnt."""
+        """Return the mean objective of the chunks, each with the parameters just after it was learnt."""
         targets = self._targets(record, len(parameters[1]))
         objective = record.total / float(targets.count) if targets.count else np.nan
         if np.isinf(hyper.loss.lipschitz):  # the loss itself, as in ``fit``

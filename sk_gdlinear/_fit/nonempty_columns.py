@@ -1,8 +1,8 @@
 """A fit to wide sparse rows on the columns that have entries alone.
 
-The gradient of a column without an entry is 0, so its coefficient stays at 0, where penalties leave it, unless bounds
-forbid 0.  Where most columns are empty, as after hashing features, time and memory are then those of the entries, but
-for the coefficients that are set.
+The gradient of a column without an entry is 0, so its coefficient stays at 0, with any penalty, unless bounds exclude
+0.  Where most columns are empty, as after hashing features, time and memory then depend on the entries alone, except
+for the array of all coefficients.
 """
 
 from dataclasses import replace

@@ -37,9 +37,9 @@ def pack(method, statistics, generator, reported, n_calls, memory_of_fit=None, c
     n_calls : int
         Epochs or calls so far, those included whose losses are no longer in the curves.
     memory_of_fit : FitMemory, default=None
-        What ``fit`` leaves of its rows, None where a stream keeps no second moments.
+        What a stream after ``fit`` needs of its rows; None if a stream keeps no second moments.
     columns : NonemptyColumns, default=None
-        Those of which all these are, None for all columns.
+        The columns that all these arrays belong to, None for all columns.
     """
     objective = method.objective
     of_columns = {} if columns is None else {"columns": columns._asdict()}
@@ -69,7 +69,7 @@ def pack_wide(stream, generator, n_calls):
 
 
 def unpack_wide(state, coef):
-    """Return the ``WideStream`` of a state made by ``pack_wide``, and that of the coefficients, (k, d)."""
+    """Return the ``WideStream`` of a state made by ``pack_wide`` and the coefficients, (k, d)."""
     is_ours = coef.dtype == state["wide"]["dtype"] and coef.flags.c_contiguous and coef.flags.writeable
     return WideStream.unpacked(state, coef if is_ours else coef.astype(state["wide"]["dtype"], order="C"))
 
@@ -85,7 +85,7 @@ def is_memory(state):
 
 
 def memory_of(state, hyper):
-    """Return the ``Memory`` of the rows so far, of a stream or of ``fit``; with these parameters a stream has one."""
+    """Return the ``Memory`` of the rows so far, of a stream or of ``fit``; streams with these parameters have one."""
     if state["memory"] is not None:
         return Memory.unpacked(state["memory"]).with_window(hyper.window)
     before, statistics = unpack(state, hyper.standardize)
@@ -134,7 +134,7 @@ def reported_parameters(model):
 
 
 def _columns(state):
-    """Return the columns of which the state is, None for all."""
+    """Return the columns to which the arrays of the state belong, None for all."""
     return NonemptyColumns(**state["columns"]) if "columns" in state else None
 
 

@@ -2,10 +2,9 @@ r"""The memory of a stream, and the minimum of the objective of the rows that it
 
 For squared errors the joint second moments of features and targets determine the objective of all remembered rows and
 its gradient :math:`\nabla L(w) = H w - c`, at any coefficients and without keeping a row.  So a call of ``partial_fit``
-makes one step in the metric of these rows, to the minimum of their objective, with or without a penalty: the answer of
-``fit`` on the rows together, in whatever order and chunks they come.  Mini-batches over the chunk would only move the
-start, on which that minimum does not depend, so none are made.  Recursive least squares is the special case without a
-penalty.
+makes one step to the minimum of their objective, with or without a penalty.  That is the answer of ``fit`` on the rows
+together, in whatever order and chunks they come.  Mini-batches over the chunk would only change the start, on which
+that minimum does not depend, so none are made.  Recursive least squares is the special case without a penalty.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from .._objective.losses import SquaredError
 from .._objective.objective import problem_of_loss, rescale_penalty
 from .._objective.penalties import Box, BoxedElasticNet, is_compiled, strengths_and_bounds, within_bounds
 
-# Values of a stream's curves that are kept, the newest ones.
+# The number of newest values of a stream's curves that are kept.
 LONGEST_CURVE = 10_000
 
 # Columns, targets included, up to which a stream keeps second moments.
@@ -39,16 +38,12 @@ DAMPING = 1e-9
 DAMPED_STEPS = 6
 DAMPED_GAIN = 1e-13
 
-# The newest half of a stream contradicts the rows before it if the model of all rows has so many times the squared
-# error of the newest rows' own model, and at least that share of the variance of the targets; or, whatever that share,
-# if it has so many times it.
+# The newest half of a stream contradicts the rows before it if the squared error on it of the model of all rows is more
+# than ``CONTRADICTION`` times that of the model of the newest half alone, and more than ``CONTRADICTION_SHARE`` of the
+# variance of the targets; or, whatever that share, if it is more than ``GROSS_CONTRADICTION`` times that error.
 CONTRADICTION = 25.0
 CONTRADICTION_SHARE = 0.25
 GROSS_CONTRADICTION = 1e6
-
-# Rows of a sample, at least and per column, whose second moments stand for those of the rows of a fit.
-SAMPLE_ROWS = 512
-SAMPLE_ROWS_PER_COLUMN = 4
 
 # Rows before the first comparison, at least, and per column; and rounding of the squared errors compared.
 COMPARED_ROWS = 128
@@ -185,14 +180,14 @@ CONTRADICTED = (
 
 @dataclass(frozen=True)
 class FitMemory:
-    """What ``fit`` leaves of its rows for a later stream, beside the statistics of the columns."""
+    """What a stream after ``fit`` needs of its rows, in addition to the statistics of the columns."""
 
     products: np.ndarray | None  # (d, d), second moments of the standardized features, if the fit has bought them
     slope: np.ndarray | None  # (k, d), gradient of the penalty at the parameters fitted; None for 0
 
     @classmethod
     def of(cls, method, hyper, coef):
-        """Return what the fit of ``coef``, (k, d), leaves, or None where a stream keeps no second moments."""
+        """Return the memory of the fit of ``coef``, (k, d), or None if a stream keeps no second moments."""
         k, d = coef.shape
         if not remembers(hyper, d, k):
             return None
@@ -201,9 +196,9 @@ class FitMemory:
         return cls(bought.products if known else None, penalty_slope(hyper.penalty, coef))
 
     def moments(self, statistics, standardization, fit_intercept, coef, intercept):
-        """Return the joint moments of the rows: those with which the objective has its minimum where it was found.
+        """Return the joint moments of the rows, such that their objective has its minimum at the parameters fitted.
 
-        The second moments of the features are those that the fit has bought, or those of uncorrelated features.
+        The second moments of the features are those that the fit has computed, or those of uncorrelated features.
         """
         moments, d = uncorrelated(statistics), coef.shape[1]
         if self.products is not None:
@@ -244,7 +239,7 @@ def minimum(moments, penalty, fit_intercept, coef):
         A built-in one.
     fit_intercept : bool
     coef : ndarray of shape (k, d)
-        Coefficients from which to go there, in the units of the data; those returned have their dtype.
+        Coefficients to start from, in the units of the data; those returned have their dtype.
 
     Returns
     -------
@@ -275,7 +270,7 @@ def _smooth_minimum(moments, penalty, fit_intercept, d):
         A = A.copy()
         A.flat[:: d + 1] += l2 * (moments.count * moments.factor[:d] ** 2)
     factor, W, failed = dposv(A, c, lower=True)
-    # A pivot beside the size of its column is the part of the column that others do not determine.
+    # A pivot relative to the size of its column is the part of the column that the others do not determine.
     if failed or (factor.diagonal() < LEAST_PIVOT * np.sqrt(A.diagonal())).any():
         W = _damped_minimum(A, c, moments.products.diagonal()[d:])
         if W is None:
@@ -286,15 +281,15 @@ def _smooth_minimum(moments, penalty, fit_intercept, d):
 def _damped_minimum(A, c, squares):
     r"""Return the solution of ``A W = c`` from damped steps; None if they do not converge at once.
 
-    The steps :math:`(A + \rho D)^{-1} (c - A W)` from 0 converge within a few where the columns of a one-hot code
-    add up to 1, or some are constant: along flat directions nothing moves.
+    The steps :math:`(A + \rho D)^{-1} (c - A W)` from 0 converge after a few where the columns of a one-hot code add up
+    to 1, or some are constant, since they have no part along flat directions.
 
     Parameters
     ----------
     A : ndarray of shape (d, d)
     c : ndarray of shape (d, k)
     squares : ndarray of shape (k,)
-        Sums of squares of the targets, beside which what is left to gain is judged.
+        Sums of squares of the targets, to which what is left to gain is compared.
     """
     diagonal = A.diagonal()
     damped = A.copy()
@@ -338,8 +333,8 @@ def mean_intercept(moments, coef):
 def with_minimum_at(moments, slope, fit_intercept, coef, intercept):
     """Return moments with the same features whose objective has its minimum at given parameters.
 
-    They stand for rows of which the parameters are known, and the features' second moments, but not the products of
-    features and targets.  ``slope`` is the gradient of the penalty there, None for 0.
+    They take the place of the moments of rows of which the parameters and the features' second moments are known, but
+    not the products of features and targets.  ``slope`` is the gradient of the penalty there, None for 0.
     """
     d = coef.shape[1]
     to_scaled = moments.factor[d:, None] / moments.factor[:d]
@@ -381,7 +376,7 @@ def step_to_minimum(moments, X, Y, weight, hyper, coef):
 def _objective(X, Y, weight, penalty, coef, intercept):
     """Return the objective of parameters over rows, in units of y squared."""
     coef, value = coef.astype(np.float64, copy=False), 0.0 if penalty is None else sum(penalty.value(w) for w in coef)
-    if not isinstance(Y, np.ndarray):  # on a device, from where a sum comes
+    if not isinstance(Y, np.ndarray):  # on a device, which returns the sum alone
         rows, (k, d) = Rows(X, Y, weight), coef.shape
         problem = problem_of_loss(rows, SquaredError(), Standardization.identity(d, k, np.float64))
         loss = X.backend.gradient(problem, rows.order, coef, intercept)[2].sum()

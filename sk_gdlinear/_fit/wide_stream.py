@@ -1,10 +1,11 @@
 """Streams of sparse rows with many columns: a call of ``partial_fit`` descends in the columns of its entries only.
 
-In all other columns the rows of a chunk are zero.  Without a penalty they would move only because columns are centred.
-So those of a wide stream are not, but for the few in which large values are frequent, which belong to every call.
+In all other columns the rows of a chunk are zero.  Without a penalty their coefficients would change only because
+columns are centred.  So the columns of a wide stream are not centred, except the few in which large values are
+frequent; these belong to every call.
 Parameters are kept in the units of the data, in which they are the same under any scales of the columns: a call
 computes the scales of its own columns alone.  Each coefficient is averaged over the updates by rows with an entry in
-its column, since between these it stays where it is.
+its column, since it does not change between these.
 """
 
 from contextlib import contextmanager
@@ -27,13 +28,13 @@ CENTRED_SHARE = 1.0 / 32.0
 # Weight of the statistics of the columns when their generation of rows is over, beside those of the rows to come.
 PAST_SHARE = 1.0 / 64.0
 
-# Columns per entry up to which a pass over all columns takes less time than to sort the entries.
+# Columns per entry up to which a pass over all columns takes less time than sorting the entries.
 COLUMNS_PER_ENTRY = 1 << 9
 
-# Consecutive coefficients whose bits are summed: a change by the user is seen by a call with entries among them.
+# Consecutive coefficients whose bits are summed: a call with entries in their columns detects a change by the user.
 CHECKED_COLUMNS = 64
 
-# Such blocks that are summed at once, which stay in the cache.
+# Blocks of so many coefficients that are summed at once, so that they stay in the cache.
 BLOCKS_AT_ONCE = 1 << 8
 
 # The arrays of ``Moments``.
@@ -49,9 +50,10 @@ def is_wide(X, hyper, k):
 
 @dataclass
 class ColumnStatistics:
-    """Sums over the rows of a generation, and over those before with less weight.
+    """Sums over the rows of a generation, and over earlier rows with less weight.
 
-    They are about 0, so that rows without an entry in a column add nothing but their weight, which is common to all.
+    The moments are about 0, so that rows without an entry in a column add nothing but their weight, which is common to
+    all.
     """
 
     square: np.ndarray  # (d,), weighted sum of squares
@@ -85,8 +87,8 @@ class ColumnStatistics:
     def next_generation(self):
         """Return the statistics at the start of the next generation, in new arrays.
 
-        Extremes come nearer, so that outliers are forgotten, but by less than ``LARGEST_GROWTH``: coefficients do not
-        shrink when the next values are as large as ever.
+        Extremes move towards the mean, so that outliers are forgotten, but by less than ``LARGEST_GROWTH``, so that
+        coefficients do not shrink when the next values are as large as before.
         """
         m, nearer = self.moments, np.sqrt(PAST_SHARE)
         low, high = (m.mean + nearer * (extreme - m.mean) for extreme in (m.low, m.high))
@@ -96,12 +98,12 @@ class ColumnStatistics:
 
 
 def uncentred(moments):
-    """Return the moments with those of columns that are not centred about 0, and which of the columns are.
+    """Return the moments, about 0 for columns that are not centred, and which columns are centred.
 
     Returns
     -------
     moments : Moments
-        Of a column that is not centred as if it had the mean 0.
+        Those of a column that is not centred are as if its mean were 0.
     square, largest : ndarray of shape (p,)
         Weighted sum of squares and largest absolute value, of all columns.
     is_centred : ndarray of bool of shape (p,)
@@ -123,7 +125,7 @@ class Part:
     X: csr_array  # (n, p), the rows
     statistics: StreamStatistics  # of these columns
     iterate: Iterate  # of these columns, in the units of the data
-    before: Standardization | None  # of these columns before the call; None where nothing is known of it
+    before: Standardization | None  # of these columns before the call; None if there were no rows
     n_updates: np.ndarray | None  # (p,), updates that each coefficient is averaged over; None without averaging
     about_zero: list | None = None  # sums of squares, largest values and centred columns, of the rows included
 
@@ -133,7 +135,7 @@ class Part:
         return from_units_of_data(self.iterate, self.before)
 
     def add(self, rows):
-        """Take in rows, which are in the statistics; return the shares of the averages that are kept, or None."""
+        """Add rows that the statistics include; return the shares of the averages that are kept, or None."""
         statistics, updates, n = self.statistics, self.n_updates, self.iterate.n_averaged
         if statistics.features is not None:
             statistics.features, *self.about_zero = uncentred(statistics.recent_features)
@@ -175,7 +177,7 @@ class WideStream:
         iterate, targets = before.iterate.mapped(before.standardization.to_user), replace(statistics)
         targets.features = targets.past_features = None
         n_updates = None
-        if iterate.mean_W is not None and columns is not None:  # the fewest rows that have such squares
+        if iterate.mean_W is not None and columns is not None:  # the fewest rows with these sums of squares
             with np.errstate(all="ignore"):
                 n_updates = np.fmin(columns.square / columns.largest**2, iterate.n_averaged).astype(np.float32)
             n_updates[~(columns.largest > 0.0)] = 0.0
@@ -196,7 +198,7 @@ class WideStream:
         return StreamState(self.iterate.mapped(standardization.from_user), standardization, self.width), statistics
 
     def is_changed(self, coef, intercept, X):
-        """Whether these are not the parameters reported, as far as sums of bits show it in the columns of rows."""
+        """Whether parameters differ from those reported, by sums of bits in the columns of the entries of rows."""
         reported, has_entry = self.iterate.average, np.zeros(self.sums.shape[1], dtype=bool)
         has_entry[X.indices // CHECKED_COLUMNS] = True
         if coef.dtype != reported[0].dtype or not np.array_equal(intercept, reported[1]):
@@ -205,7 +207,7 @@ class WideStream:
         return not np.array_equal(bit_sums(coef, blocks), self.sums[:, blocks])
 
     def moved_to(self, coef, intercept, hyper, t):
-        """Return the state at other parameters; ``coef`` is changed in place from then on."""
+        """Return the state at other parameters; later calls change ``coef`` in place."""
         iterate = _starting_at(coef, intercept, hyper.average, t)
         return replace(self, iterate=iterate, n_updates=None, sums=bit_sums(coef))
 
@@ -294,7 +296,7 @@ class WideStream:
 
     @classmethod
     def unpacked(cls, packed, coef):
-        """Return the state that ``packed`` returned; ``coef``, (k, d), is changed in place from then on."""
+        """Return the state that ``packed`` returned; later calls change ``coef``, (k, d), in place."""
         wide, iterate = packed["wide"], packed["iterate"]
         iterate = Iterate(**(iterate | {"W" if iterate["W"] is None else "mean_W": coef}))
         columns, statistics = wide["columns"], wide["statistics"]
@@ -321,7 +323,7 @@ def _with_copy(coef, intercept):
 def _bits(coef):
     """Return coefficients as unsigned integers of the same bits, the upper half of which also changes the lower one.
 
-    Otherwise two changed signs would not change a sum of them, which overflows.
+    Otherwise two changes of sign would not change the sum of the bits, which overflows.
     """
     bits = coef.view(f"u{coef.itemsize}")
     return bits ^ (bits >> (4 * coef.itemsize))
