@@ -379,7 +379,7 @@ def test_an_error_after_the_coefficients_are_set_undoes_them(rng, params, monkey
         def end(self, stop_reason, notes):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(model, "_monitors", lambda *args: [Broken()])
+    monkeypatch.setattr(GDLinearRegressor, "_monitors", lambda *args: [Broken()])
     with pytest.raises(KeyboardInterrupt):
         model.partial_fit(X[:50], y[:50])
     monkeypatch.undo()
