@@ -5,24 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._data.second_moments import second_moments
 from .._objective.penalties import BoxedElasticNet
 from .newton import Proposal, ProximalNewton
 from .quadratic import QuadraticModel
 from .rent_or_buy import Costs
+from .row_sample import Sample, draw_sample, sample_size
 from .row_sums import Point
 from .smoothing import measure, narrowed
-
-# Rows of a sample, at least, and per column, that shows what is left to gain before the curvature is bought.
-SAMPLE_ROWS = 2048
-SAMPLE_ROWS_PER_COLUMN = 2
-
-# If the mean square of a column exceeds that in the sample by more than this factor, the sample does not represent it.
-MAX_SAMPLE_RATIO = 4.0
-
-# Damping of the second moments of a sample, relative to their diagonal.  Columns that are collinear in it may not be so
-# in all rows, whose gradient along them then counts.
-SAMPLE_DAMPING = 1e-9
 
 # For losses with a changing curvature the model's gain is multiplied by this before it counts as what is left.
 SAFETY = 4.0
@@ -46,16 +35,6 @@ class NewtonState(NamedTuple):
     proposal: Proposal | None = None
     n_steps: int = 0
     stalled: int = 0  # steps in a row that did not lower the objective
-
-
-class Sample(NamedTuple):
-    """The curvature by a sample of the rows."""
-
-    factor: float  # of gains by the model
-    known: np.ndarray  # numbers of the columns that it represents
-    H: np.ndarray | None = None  # second moments of these columns
-    model: QuadraticModel | None = None
-    knows_all: bool = False
 
 
 @dataclass
@@ -142,8 +121,8 @@ class Curvature:
 
         Columns that the sample does not represent may add to it.
         """
-        n_sampled, d = self._sample_rows(problem.rows)
-        if self.sampled is None and not self.costs.allows_sample(n_epochs, n_sampled, d):
+        d = problem.rows.X.shape[1]
+        if self.sampled is None and not self.costs.allows_sample(n_epochs, sample_size(d), d):
             return 0.0, False
         return self._inspect(problem, point, curved_share)
 
@@ -174,29 +153,15 @@ class Curvature:
         gain = sample.factor * minimum.gain + 0.5 * float(np.square(point.grad_b).sum()) / curved_share
         return gain, sample.knows_all and minimum.exact
 
-    def _sample_rows(self, rows):
-        d = rows.X.shape[1]
-        return max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COLUMN * d), d
-
     def _sample(self, problem):
         """Return the ``Sample`` of the rows."""
-        rows, (n_sampled, d) = problem.rows, self._sample_rows(problem.rows)
+        rows = problem.rows
+        n_sampled = sample_size(rows.X.shape[1])
         if n_sampled >= rows.n_rows:
             if self.wanted == "auto":  # all rows, and steps with them, cost no more
                 return Sample(0.0, np.empty(0, dtype=np.intp))
             n_sampled = rows.n_rows
-        H = second_moments(rows, problem.standardization, order=rows.sample(n_sampled)).about(centre=False)
-        known = np.flatnonzero(self.column_squares <= MAX_SAMPLE_RATIO * np.diag(H))
-        squares, knows_all = self.column_squares, len(known) == d
-        if not knows_all:
-            H, squares = H[np.ix_(known, known)], squares[known]
-        sampled = np.diag(H)
-        enlarge = np.sqrt(np.divide(squares, sampled, out=np.ones(len(known)), where=sampled > 0.0))
-        H *= np.multiply.outer(enlarge, enlarge)
-        H.flat[:: len(known) + 1] *= 1.0 + SAMPLE_DAMPING
-        # The inverse of the second moments of m rows of d directions is m / (m - d) times too large, on average.
-        factor = 1.0 if n_sampled == rows.n_rows else 1.0 - len(known) / n_sampled
-        return Sample(factor, known, H, QuadraticModel(H), knows_all)
+        return draw_sample(rows, problem.standardization, n_sampled, self.column_squares)
 
     def _proposal(self, objective, point):
         tol = self.tol or FALLBACK_TOL

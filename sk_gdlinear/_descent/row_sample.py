@@ -1,0 +1,112 @@
+"""The curvature of a sample of the rows, by which what is left to gain is estimated.
+
+Evenly spaced rows represent most columns.  In a column with few large values, such as a rare category, they may miss
+these values, which are most of its mean square.  Rows with such values are then a stratum of their own (W. Cochran,
+"Sampling Techniques", 1977, chapter 5): all of them are taken, or as many as others, and the mean over the rows weights
+each stratum by its size.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+
+from .._data.order import as_slice, evenly_spaced
+from .._data.second_moments import second_moments
+from .._data.threads import map_blocks
+from .quadratic import QuadraticModel
+
+# Rows of a sample, at least, and per column.
+SAMPLE_ROWS = 2048
+SAMPLE_ROWS_PER_COLUMN = 2
+
+# If the mean square of a column exceeds that in the sample by more than this factor, the sample does not represent it.
+MAX_SAMPLE_RATIO = 4.0
+
+# The square of a value, relative to the mean square of its column, from which its row belongs to the other stratum.  So
+# does at most one row of a hundred for each column.
+LARGE = 100.0
+
+# Damping of the second moments of a sample, relative to their diagonal.  Columns that are collinear in it may not be so
+# in all rows, whose gradient along them then counts.
+SAMPLE_DAMPING = 1e-9
+
+
+class Sample(NamedTuple):
+    """The curvature by a sample of the rows."""
+
+    factor: float  # of gains by the model
+    known: np.ndarray  # numbers of the columns that it represents
+    H: np.ndarray | None = None  # second moments of these columns
+    model: QuadraticModel | None = None
+    knows_all: bool = False
+
+
+def sample_size(n_columns):
+    """Return the number of rows of a sample."""
+    return max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COLUMN * n_columns)
+
+
+def draw_sample(rows, standardization, n_sampled, column_squares):
+    """Return the ``Sample`` of so many evenly spaced rows, and of those with rare large values if need be.
+
+    Parameters
+    ----------
+    rows : Rows
+    standardization : Standardization
+    n_sampled : int
+    column_squares : ndarray of shape (d,)
+        Mean squares of the standardized columns over all rows.
+    """
+    moments = second_moments(rows, standardization, order=rows.sample(n_sampled))
+    known = _represented(column_squares, moments)
+    if not known.all() and n_sampled < rows.n_rows:
+        stratum = _rows_with_large_values(rows, standardization, column_squares, np.flatnonzero(~known))
+        moments = _stratified(rows, standardization, n_sampled, stratum)
+        known = _represented(column_squares, moments)
+    H, knows_all, known = moments.about(centre=False), bool(known.all()), np.flatnonzero(known)
+    if not knows_all:
+        H, column_squares = H[np.ix_(known, known)], column_squares[known]
+    sampled = np.diag(H)
+    enlarge = np.sqrt(np.divide(column_squares, sampled, out=np.ones(len(known)), where=sampled > 0.0))
+    H *= np.multiply.outer(enlarge, enlarge)
+    H.flat[:: len(known) + 1] *= 1.0 + SAMPLE_DAMPING
+    # The inverse of the second moments of m rows of d directions is m / (m - d) times too large, on average.
+    factor = 1.0 if n_sampled == rows.n_rows else 1.0 - len(known) / n_sampled
+    return Sample(factor, known, H, QuadraticModel(H), knows_all)
+
+
+def _represented(column_squares, moments):
+    """Whether each column's mean square in a sample is not far below that of all rows, (d,)."""
+    return column_squares <= MAX_SAMPLE_RATIO * np.diag(moments.about(centre=False))
+
+
+def _rows_with_large_values(rows, standardization, column_squares, columns):
+    """Return the numbers of the rows with a large value in one of the ``columns``, in increasing order."""
+    shift, inv_scale = standardization.shift[columns], standardization.inv_scale[columns]
+    limits = LARGE * column_squares[columns]
+
+    def of_block(order):
+        X, weight = rows.X[as_slice(order)][:, columns], rows.weights(order)
+        Z = (X.toarray() if issparse(X) else X) - shift
+        Z *= inv_scale
+        Z *= Z
+        if weight is not None:
+            Z *= weight[:, None]
+        return order[(Z > limits).any(axis=1)]
+
+    return np.concatenate(list(map_blocks(of_block, rows.blocks())))
+
+
+def _stratified(rows, standardization, n_sampled, stratum):
+    """Return the second moments of all rows by at most so many of a ``stratum`` and about as many of the others."""
+    others = np.setdiff1d(rows.sample(n_sampled), stratum)
+    weight = rows.weights(stratum)
+    of_stratum = float(len(stratum)) if weight is None else float(weight.sum(dtype=np.float64))
+    moments = second_moments(rows, standardization, order=stratum[evenly_spaced(len(stratum), n_sampled)])
+    if moments.count > 0.0:
+        moments = moments.times(of_stratum / moments.count)
+    rest = second_moments(rows, standardization, order=others)
+    if rest.count > 0.0:
+        moments.merge(rest.times((rows.total_weight - of_stratum) / rest.count))
+    return moments

@@ -1,0 +1,96 @@
+"""The curvature of a sample of the rows: rare large values count as much as in all rows, so that nothing is missed.
+
+Oracles: the second moments of all rows by NumPy, and least squares.
+"""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.sparse import csr_array
+
+from builders import exact_r2
+from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear._data.rows import Rows
+from sk_gdlinear._data.standardize import Standardization
+from sk_gdlinear._descent.curvature import Curvature
+from sk_gdlinear._descent.row_sample import SAMPLE_DAMPING, SAMPLE_ROWS, draw_sample
+
+RARE = [1, 4_001, 9_001]  # odd numbers, and the sample takes even ones
+
+
+def repeated_rows(kind=np.asarray, weight=None, rare=RARE):
+    """Rows of which the sample is every other one, equal to the one after it but for a column of 0 with three ones."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(SAMPLE_ROWS, 4)) @ rng.normal(size=(4, 4)), 2, axis=0)
+    X = np.repeat(X, 3, axis=0)[: 6 * SAMPLE_ROWS]
+    X[:, 3] = 0.0
+    X[rare, 3] = 1.0
+    Y = X[:, :1] + rng.normal(size=(len(X), 1))
+    return Rows(kind(X), Y, weight), X
+
+
+def moments_of(X, weight=None):
+    """The mean of ``x x^T`` of all rows."""
+    s = np.ones(len(X)) if weight is None else weight
+    return (X * s[:, None]).T @ X / s.sum()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_rare", [0, 3])
+def test_the_sample_has_the_second_moments_of_all_rows(kind, weighted, n_rare):
+    """The other rows repeat, so that a sample of them is like all; of the rare ones none may be left out."""
+    weight = np.repeat(np.random.default_rng(1).uniform(0.5, 2.0, SAMPLE_ROWS), 6) if weighted else None
+    rows, X = repeated_rows(kind, weight, RARE[:n_rare])
+    H = moments_of(X, weight)
+    sample = draw_sample(rows, Standardization.identity(4, 1, np.float64), SAMPLE_ROWS, np.diag(H))
+    assert sample.knows_all
+    assert_allclose(sample.H[:3, :3], H[:3, :3], rtol=3e-3, atol=3e-3)
+    assert_allclose(sample.H[3, :3], H[3, :3], rtol=3e-3)
+    assert_allclose(sample.H[3, 3], H[3, 3] * (1.0 + SAMPLE_DAMPING), rtol=1e-12)
+
+
+def test_more_large_values_than_the_sample_has_rows_are_sampled_too():
+    """Large values of different sizes, in more rows than are read: each of their columns has its mean square."""
+    rng = np.random.default_rng(0)
+    n, d = 400_000, 40
+    X = np.zeros((n, d))
+    for j in range(d):
+        X[rng.choice(n, 100, replace=False), j] = rng.uniform(1.0, 2.0, 100)
+    H = moments_of(X)
+    rows = Rows(X, X[:, :1])
+    sample = draw_sample(rows, Standardization.identity(d, 1, np.float64), SAMPLE_ROWS, np.diag(H))
+    assert sample.knows_all
+    assert_allclose(np.diag(sample.H), np.diag(H) * (1.0 + SAMPLE_DAMPING), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rare_categories_are_no_reason_to_buy_the_curvature(kind, weighted, monkeypatch):
+    """Twenty categories in three to a hundred of 30,000 rows: a sample knows what is left, and is right."""
+    bought = []
+    monkeypatch.setattr(Curvature, "buy", lambda self, objective: bought.append(1))
+    rng = np.random.default_rng(0)
+    n = 30_000
+    X = np.c_[rng.normal(size=(n, 180)), np.zeros((n, 20))]
+    for j in range(20):
+        X[rng.choice(n, 3 + 5 * j, replace=False), 180 + j] = 1.0
+    y = X @ np.r_[rng.normal(size=180) / 13, rng.normal(size=20)] + rng.normal(size=n)
+    weight = rng.uniform(0.2, 2.0, n) if weighted else None
+    model = GDLinearRegressor(random_state=0).fit(kind(X), y, weight)
+    assert model.stop_reason_ == "converged" and not bought and model.n_iter_ <= 6
+    assert exact_r2(X, y, weight) - model.score(X, y, weight) <= 1e-4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_collinear_rare_categories_that_are_not_learnt_yet_do_not_count_as_converged(seed):
+    """A category and another in all but one of its rows: an effect along their difference, which epochs learn slowly."""
+    rng = np.random.default_rng(seed)
+    n = 50_000
+    X = np.c_[rng.normal(size=(n, 30)), np.zeros((n, 2))]
+    members = rng.choice(n, 400, replace=False)
+    X[members[:399], 30] = X[members[1:], 31] = 1.0
+    y = 300.0 * (X[:, 30] - X[:, 31]) + 0.1 * rng.normal(size=n)
+    model = GDLinearRegressor(random_state=0).fit(X, y)
+    assert model.stop_reason_ == "converged"
+    assert exact_r2(X, y) - model.score(X, y) <= 1e-4
