@@ -86,6 +86,11 @@ class InMemoryMixin(MultiOutputMixin, RegressorMixin):
 
 def _check_numpy(model, X, y, reset):
     """Return X, the 2-D Y in the dtype of X, and whether y is 1-D."""
+    if _needs_no_conversion(X, y) and "feature_names_in_" not in vars(model):
+        if reset:
+            model.n_features_in_ = X.shape[1]
+        if vars(model).get("n_features_in_") == X.shape[1]:
+            return X, as_targets(y, X.dtype), y.ndim == 1
     if issparse(X):
         check_indices(X)
     with clear_overflow("X or y"):
@@ -102,3 +107,10 @@ def _check_numpy(model, X, y, reset):
             ensure_all_finite=False,
         )
     return as_csr(X) if issparse(X) else X, as_targets(y, X.dtype), y.ndim == 1
+
+
+def _needs_no_conversion(X, y):
+    """Whether ``validate_data`` would return these arrays as they are, for a tenth of the time of a small fit."""
+    if not (type(X) is type(y) is np.ndarray and X.dtype == y.dtype and X.dtype in (np.float64, np.float32)):
+        return False
+    return X.ndim == 2 and y.ndim in (1, 2) and len(X) == len(y) and X.size > 0 < y.size and X.flags.c_contiguous

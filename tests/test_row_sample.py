@@ -84,7 +84,7 @@ def test_rare_categories_are_no_reason_to_buy_the_curvature(kind, weighted, monk
 
 @pytest.mark.parametrize("seed", range(5))
 def test_collinear_rare_categories_that_are_not_learnt_yet_do_not_count_as_converged(seed):
-    """A category and another in all but one of its rows: an effect along their difference, which epochs learn slowly."""
+    """A category and another in all but one of its rows, with an effect of their difference: epochs learn it slowly."""
     rng = np.random.default_rng(seed)
     n = 50_000
     X = np.c_[rng.normal(size=(n, 30)), np.zeros((n, 2))]

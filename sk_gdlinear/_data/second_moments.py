@@ -107,6 +107,13 @@ class SecondMoments:
             second += np.multiply.outer(self.mean, self.mean)
         return second
 
+    def with_ones(self):
+        """Return the mean of ``z z^T``, (p + 1, p + 1), for rows with a last column of ones."""
+        p = len(self.mean)
+        second = np.empty((p + 1, p + 1))
+        second[:p, :p], second[p, :p], second[:p, p], second[p, p] = self.about(False), self.mean, self.mean, 1.0
+        return second
+
 
 def second_moments(rows, standardization, weight=None, order=None, columns=None, n_last=None):
     """Return the second moments of the standardized rows.

@@ -11,7 +11,7 @@ from .working_set import WorkingSetNewton
 LEAST_COLUMNS = 200
 
 
-def choose_newton(backend, rows, objective, fit_intercept, column_squares):
+def choose_newton(backend, rows, objective, fit_intercept, column_squares, moments=None):
     """Return the object that makes Newton steps and its ``Costs``; None twice where a matrix would be too large.
 
     Parameters
@@ -22,9 +22,11 @@ def choose_newton(backend, rows, objective, fit_intercept, column_squares):
     fit_intercept : bool
     column_squares : ndarray of shape (d,)
         Mean squares of the standardized columns.
+    moments : SecondMoments, default=None
+        Of all rows, where they are known.
     """
     d, k = rows.X.shape[1], rows.Y.shape[1]
-    sums, is_quadratic = RowSums.of(backend, rows, fit_intercept), objective.loss.is_quadratic
+    sums, is_quadratic = RowSums.of(backend, rows, fit_intercept, moments), objective.loss.is_quadratic
     costs = Costs.of(rows, k, is_quadratic)
     if is_quadratic and isinstance(objective.penalty, BoxedElasticNet):
         if d >= LEAST_COLUMNS and _has_absolute_values(objective.penalty, column_squares):

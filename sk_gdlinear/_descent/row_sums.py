@@ -47,9 +47,9 @@ class RowSums:
     curved: CurvedMoments
 
     @classmethod
-    def of(cls, backend, rows, fit_intercept):
-        """Return the sums of rows."""
-        return cls(backend, rows, fit_intercept, {}, CurvedMoments(rows))
+    def of(cls, backend, rows, fit_intercept, moments=None):
+        """Return the sums of rows, whose second ``moments`` may be known."""
+        return cls(backend, rows, fit_intercept, {}, CurvedMoments(rows, moments))
 
     @property
     def n_rows(self):
@@ -63,7 +63,8 @@ class RowSums:
 
     def second_moments(self, objective):
         """Return the second moments of the standardized rows."""
-        self.curved.all_rows = second_moments(self.rows, objective.standardization)
+        if self.curved.all_rows is None:
+            self.curved.all_rows = second_moments(self.rows, objective.standardization)
         return self.curved.all_rows
 
     def point(self, objective, W, b, on_block=None):

@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from .._data.order import BLOCK_ROWS, evenly_spaced
+from .._data.second_moments import second_moments
 from .._data.standardize import StandardizedRows, weighted_rows
 from .._data.threads import map_blocks
 
@@ -212,11 +213,11 @@ def line_search_step(Z, grad_W, grad_b, weight):
     return slope / curvature if np.isfinite(slope) and np.isfinite(curvature) and curvature > 0 else 0.0
 
 
-def lipschitz_constants(backend, rows, standardization, fit_intercept, shuffle):
+def lipschitz_constants(backend, rows, standardization, fit_intercept, shuffle, moments=None):
     """Return ``beta`` and ``lambda_1`` of the rows.
 
-    ``lambda_1`` is that of a sample of all rows.  If rows are visited in their own order, long blocks may hold similar
-    rows: then it is the largest of any block.
+    ``lambda_1`` is that of a sample of all rows, or of all if their ``SecondMoments`` are given.  If rows are visited
+    in their own order, long blocks may hold similar rows: then it is the largest of any block.
     """
     row_norm = max(
         map_blocks(lambda order: backend.max_row_norm(rows, order, standardization, fit_intercept), rows.blocks())
@@ -228,6 +229,9 @@ def lipschitz_constants(backend, rows, standardization, fit_intercept, shuffle):
         )
     if rows.n_rows == 1:
         return LipschitzConstants(row_norm, EIGENVALUE_MARGIN * row_norm)
+    if moments is not None:
+        gram = moments.with_ones() if fit_intercept else moments.about(centre=False)
+        return LipschitzConstants(row_norm, EIGENVALUE_MARGIN * float(np.linalg.eigvalsh(gram)[-1]))
     most = max(FEWEST_EIGENVALUE_ROWS, min(EIGENVALUE_ROWS, EIGENVALUE_NUMBERS // rows.X.shape[1]))
     if shuffle:
         samples = [rows.sample(most)]
@@ -235,6 +239,12 @@ def lipschitz_constants(backend, rows, standardization, fit_intercept, shuffle):
         samples = (order[evenly_spaced(len(order), most)] for order in rows.blocks(size=BLOCK_ROWS))
     eigenvalue = max(max_eigenvalue(weighted_rows(rows, order, standardization, fit_intercept)) for order in samples)
     return LipschitzConstants(row_norm, EIGENVALUE_MARGIN * eigenvalue)
+
+
+def small_moments(rows, standardization):
+    """Return the second moments of all rows where these are few and have few columns, None otherwise."""
+    (n, d), few = rows.X.shape, rows.n_rows <= EIGENVALUE_ROWS
+    return second_moments(rows, standardization) if few and d <= min(n, GRAM_COLUMNS) else None
 
 
 def max_eigenvalue(A):

@@ -10,7 +10,7 @@ from .._descent.backend import can_compile, choose_backend
 from .._descent.choose_newton import choose_newton
 from .._descent.curvature import Curvature
 from .._descent.method import DescentState, MiniBatchDescent
-from .._descent.step_size import Constant, StepSize, lipschitz_constants
+from .._descent.step_size import Constant, StepSize, lipschitz_constants, small_moments
 from .._objective.evaluate import weighted_quantile
 from .._objective.losses import Quantile, SquaredError
 from .._objective.objective import Baseline, Objective
@@ -121,14 +121,15 @@ def make_method(rows, statistics, hyper, start, max_iter, is_warm=False):
     objective = make_objective(statistics, hyper, standardization)
     batch_size = min(hyper.batch_size or n, rows.n_rows)
     full_batch = batch_size >= rows.n_rows
-    common = _common(rows, hyper, objective, batch_size, full_batch)
+    moments = small_moments(rows, standardization) if hyper.allows_curvature else None
+    common = _common(rows, hyper, objective, batch_size, full_batch, moments)
     return MiniBatchDescent(
         **common,
         state=DescentState(
             adapt(start(standardization), hyper, hyper.average and not full_batch), objective, n_epochs=int(is_warm)
         ),
         reduces_variance=hyper.average and hyper.step is None and hyper.batch_size is not None and max_iter > 1,
-        curvature=_curvature(common["backend"], rows, statistics, hyper, objective, batch_size),
+        curvature=_curvature(common["backend"], rows, statistics, hyper, objective, batch_size, moments),
     )
 
 
@@ -166,12 +167,12 @@ def make_stream_method(rows, statistics, hyper, start, before, shares=None):
     )
 
 
-def _common(rows, hyper, objective, batch_size, full_batch):
+def _common(rows, hyper, objective, batch_size, full_batch, moments=None):
     """Return the arguments of the descent that are the same in ``fit`` and ``partial_fit``."""
     backend, constants = choose_backend(rows.X, can_compile(objective)), None
     if hyper.step is None:
-        shuffle = hyper.shuffle
-        constants = lipschitz_constants(backend, rows, objective.standardization, hyper.fit_intercept, shuffle)
+        standardization, is_shuffled = objective.standardization, hyper.shuffle
+        constants = lipschitz_constants(backend, rows, standardization, hyper.fit_intercept, is_shuffled, moments)
     return {
         "backend": backend,
         "rows": rows,
@@ -181,13 +182,13 @@ def _common(rows, hyper, objective, batch_size, full_batch):
     }
 
 
-def _curvature(backend, rows, statistics, hyper, objective, batch_size):
+def _curvature(backend, rows, statistics, hyper, objective, batch_size, moments):
     """Return the curvature to buy, or to judge convergence by; None with own steps, or without standardizing."""
     if statistics.features is None or hyper.has_own_steps:
         return None
     rms = statistics.recent_features.spread(hyper.fit_intercept)[0]
     squares = (rms * objective.standardization.inv_scale.astype(np.float64)) ** 2
-    newton, costs = choose_newton(backend, rows, objective, hyper.fit_intercept, squares)
+    newton, costs = choose_newton(backend, rows, objective, hyper.fit_intercept, squares, moments)
     if newton is not None and not objective.penalty.is_zero:
         costs = costs.with_penalty(rows, rows.Y.shape[1], -(-rows.n_rows // batch_size))
     return None if newton is None else Curvature(newton, costs, squares, hyper.precondition, hyper.tol)
