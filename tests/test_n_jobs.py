@@ -11,9 +11,10 @@ from scipy.sparse import csr_array
 import sk_gdlinear._data.rows as rows_module
 from builders import exact_r2, least_squares
 from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear._data import joint_moments
 from sk_gdlinear._data import threads as threads_module
 from sk_gdlinear._data.threads import map_blocks, n_threads, parts, shared_size, threads
-from sk_gdlinear._descent.parallel import threads_for
+from sk_gdlinear._descent.parallel import DealtBlocks, threads_for
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +118,23 @@ def test_partial_fit_in_threads_learns():
     assert model.score(X, y) >= exact_r2(X, y) - 0.02
 
 
+@pytest.mark.parametrize("window", [None, 1500])
+def test_the_memory_of_a_stream_has_the_bits_of_one_thread(window, monkeypatch):
+    monkeypatch.setattr(joint_moments, "BLOCK_ROWS", 128)
+    X, y = data(n=8000)
+    used = []
+    monkeypatch.setattr(
+        joint_moments, "_block", lambda *block, f=joint_moments._block: used.append(threading.get_ident()) or f(*block)
+    )
+    models = [GDLinearRegressor(random_state=0, window=window, n_jobs=n) for n in (1, 3)]
+    for model in models:
+        used.clear()
+        for _ in range(2):
+            model.partial_fit(X, y)
+        assert (set(used) == {threading.get_ident()}) == (model.n_jobs == 1)
+    assert_array_equal(models[0].coef_, models[1].coef_)
+
+
 def test_small_data_and_nested_use_stay_on_one_thread(monkeypatch):
     with threads(2, 1_000_000):
         assert n_threads() == 2
@@ -175,6 +193,35 @@ def test_an_epoch_over_few_rows_per_column_stays_on_one_thread():
     assert together.score(X, y) == pytest.approx(alone.score(X, y), abs=1e-6)
     with threads(4, 1 << 30):
         assert [threads_for(n, 10) for n in (99, 200, 399, 400, 10_000)] == [1, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 3, 7, 10])
+@pytest.mark.parametrize("asking", ["in turn", "one after the other", "the last one first"])
+def test_a_thread_gets_the_same_blocks_whenever_it_asks_for_them(n_blocks, asking):
+    """Every third block; a single block is cut in three."""
+    blocks, n = np.array_split(np.arange(100), n_blocks), 3
+    dealt = DealtBlocks(iter(blocks), n)
+    each = [dealt.of_thread(thread) for thread in range(n)]
+    got = [[] for _ in range(n)]
+    if asking == "in turn":
+        for _ in range(n_blocks * n + 1):
+            for thread in range(n):
+                got[thread].extend(block for block in [next(each[thread], None)] if block is not None)
+    else:
+        for thread in range(n) if asking == "one after the other" else reversed(range(n)):
+            got[thread].extend(each[thread])
+    if n_blocks < n:
+        blocks = [part for block in blocks for part in np.array_split(block, n)]
+    for thread in range(n):
+        assert_array_equal(np.concatenate(got[thread]), np.concatenate(blocks[thread::n]))
+
+
+def test_blocks_are_made_when_a_thread_asks_for_them():
+    made = []
+    dealt = DealtBlocks((made.append(i) or np.array([i]) for i in range(20)), 2)
+    assert len(made) == 2
+    assert next(dealt.of_thread(1)) == [1] and len(made) == 2
+    assert next(dealt.of_thread(1)) == [3] and len(made) == 4
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 20_000, 65_536, 200_000, 1_000_001])

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array, issparse
 
 from .order import cut_in_order
 from .statistics import Moments
+from .threads import map_blocks
 
 # Rows whose products are computed at once, and entries of sparse rows.
 BLOCK_ROWS = 2048
@@ -73,11 +74,12 @@ class JointMoments:
         size = BLOCK_ROWS
         if issparse(X) and X.nnz < SPARSE_SHARE * X.shape[0] * X.shape[1]:
             size = max(BLOCK_ROWS, BLOCK_ENTRIES * X.shape[0] // max(X.nnz, 1))
-        parts = (
-            _block(X[part], Y[part].astype(np.float64), None if weight is None else weight[part].astype(np.float64))
-            for part in cut_in_order(slice(0, X.shape[0]) if rows is None else rows, size)
-        )
-        return merged(parts)
+
+        def of_block(part):
+            s = None if weight is None else weight[part].astype(np.float64)
+            return _block(X[part], Y[part].astype(np.float64), s)
+
+        return merged(map_blocks(of_block, cut_in_order(slice(0, X.shape[0]) if rows is None else rows, size)))
 
     def with_row(self, row, weight=1.0):
         """Return the moments with one row more, (p,); None if its numbers are not finite or too large to be scaled."""

@@ -63,6 +63,10 @@ class SecondMoments:
         """Add the rows of ``other``, in place."""
         if other.count == 0.0:
             return
+        if self.count == 0.0:
+            self.count, self.mean = other.count, other.mean.copy()
+            self.products[...] = other.products
+            return
         count = self.count + other.count
         delta = other.mean - self.mean
         self.products += other.products

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import issparse
 
+from .order import cut_in_order
 from .rows import Rows
 from .threads import map_blocks, n_threads, parts
 
@@ -176,8 +177,9 @@ class StreamStatistics:
 
         def of_part(part):
             features = None if self.features is None else Moments.empty(rows.X.shape[1])
-            order, size = rows.order[part], rows.block_rows
-            blocks = (order[start : start + size] for start in range(0, len(order), size))
+            kept, size = rows.kept, rows.block_rows
+            places = (np.arange(s.start, s.stop) for s in cut_in_order(part, size))
+            blocks = (order if kept is None else kept[order] for order in places)
             return _add_blocks(backend, rows, blocks, weight, features, Moments.empty(rows.Y.shape[1]))
 
         for features, targets in map_blocks(of_part, parts(rows.n_rows)):

@@ -7,10 +7,11 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from functools import cache
 from math import prod
 
 from joblib import effective_n_jobs
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 # Numbers of X from which threads are used, and blocks per thread whose results may wait.
 LEAST_NUMBERS = 1 << 20
@@ -33,12 +34,18 @@ def threads(n_jobs, n_numbers):
     if n == 1:
         yield
         return
-    with threadpool_limits(1), ThreadPoolExecutor(n) as pool:
+    with _linear_algebra().limit(limits=1), ThreadPoolExecutor(n) as pool:
         token = _pool.set((pool, n))
         try:
             yield
         finally:
             _pool.reset(token)
+
+
+@cache
+def _linear_algebra():
+    """Return the libraries of linear algebra that this process has loaded; to look for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def n_threads():

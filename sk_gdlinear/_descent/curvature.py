@@ -54,9 +54,13 @@ class Curvature:
         """Whether the second moments of all rows are known."""
         return self.newton.is_bought
 
+    def is_due(self, n_epochs):
+        """Whether so many epochs have cost as much as the curvature."""
+        return self.wanted == "auto" and n_epochs > 0 and self.costs.has_paid(n_epochs)
+
     def begins(self, n_epochs):
         """Whether an epoch after so many is one with the curvature, which is then bought."""
-        if self.wanted == "auto" and n_epochs > 0 and self.costs.has_paid(n_epochs):
+        if self.is_due(n_epochs):
             self.buy_next("when the epochs had cost as much")
         return self.is_bought or self.wanted is True
 

@@ -365,15 +365,16 @@ class MiniBatchDescent:
     def evaluate(self):
         """Return the training objective of the reported parameters, over all rows.
 
-        After the first epoch the same pass fills the gradient table, if variance is to be reduced; after later ones it
-        computes the gradient of all rows, from which follows what is left to gain.
+        After the first epoch the same pass fills the gradient table, if variance is to be reduced in the next; after
+        later ones it computes the gradient of all rows, from which follows what is left to gain.
         """
-        W, b = self.reported()
+        (W, b), n_epochs, curvature = self.reported(), self.state.n_epochs, self.curvature
         if self.state.newton is not None:
             return self._evaluation(self.state.newton.point.losses, W)
-        if self.reduces_variance and self.state.n_epochs == 1 and not self.state.reduction.is_on:
+        is_due = curvature is not None and curvature.is_due(n_epochs)
+        if self.reduces_variance and n_epochs == 1 and not self.state.reduction.is_on and not is_due:
             self.passed = self._fill_table(W, b)
-        elif self.curvature is not None and self.state.n_epochs > 0:
+        elif curvature is not None and n_epochs > 0:
             self.passed = Passed(point=self._point(W, b))
         else:
             return self._evaluate_at(W, b)

@@ -6,6 +6,10 @@ While variance is reduced all threads share the gradient table and its mean grad
 from the changes of all (S. De and T. Goldstein, "Efficient Distributed SGD with Variance Reduction", ICDM 2016).
 """
 
+from collections import deque
+from itertools import chain, islice
+from threading import Lock
+
 import numpy as np
 
 from .._data.threads import map_blocks, n_threads
@@ -41,23 +45,25 @@ def epoch_in_threads(n, backend, problem, blocks, make_plan, iterate, reduction)
     total : float
         Sum over the batches of their loss times their rows.
     """
-    shares = [of_thread for of_thread in _dealt(blocks, n) if of_thread]
+    dealt = DealtBlocks(blocks, n)
 
-    def descend(of_thread):
-        own, total = iterate.copy(), 0.0
+    def descend(thread):
+        own, total, n_rows = iterate.copy(), 0.0, 0
         changes = reduction
         if reduction.is_on:
             changes = reduction._replace(
                 update_W=np.zeros_like(reduction.update_W), update_b=np.zeros_like(reduction.update_b)
             )
-        for order in of_thread:
+        for order in dealt.of_thread(thread):
+            n_rows += len(order)
             plan = make_plan(order, own)
             total += backend.epoch(problem, plan, own, changes)
             own.count(plan.steps, plan.averaging_weights, not problem.penalty.is_zero)
-        return own, changes, total
+        return own, changes, total, n_rows
 
-    results, n_rows = list(map_blocks(descend, shares)), [sum(map(len, share)) for share in shares]
-    weights = np.array(n_rows) / sum(n_rows)
+    results = [result for result in map_blocks(descend, range(n)) if result[-1] > 0]
+    n_rows = np.array([result[-1] for result in results])
+    weights = n_rows / n_rows.sum()
     for name in ("W", "b", "mean_W", "mean_b"):
         if getattr(iterate, name) is not None:
             averaged = sum(
@@ -68,15 +74,37 @@ def epoch_in_threads(n, backend, problem, blocks, make_plan, iterate, reduction)
     iterate.n_averaged = max(own.n_averaged for own, *_ in results)
     iterate.mean_step = float(sum(w * own.mean_step for w, (own, *_) in zip(weights, results, strict=True)))
     if reduction.is_on:
-        for _, changes, _ in results:
+        for _, changes, *_ in results:
             reduction.update_W[...] += changes.update_W
             reduction.update_b[...] += changes.update_b
-    return sum(total for *_, total in results)
+    return sum(total for _, _, total, _ in results)
 
 
-def _dealt(blocks, n):
-    """Return the blocks of each thread, dealt in turn; a single block is cut first."""
-    blocks = list(blocks)
-    if len(blocks) < n:
-        blocks = [part for block in blocks for part in np.array_split(block, n)]
-    return [blocks[i::n] for i in range(n)]
+class DealtBlocks:
+    """Blocks of rows, dealt to threads in turn, and made only when a thread comes to them.
+
+    A whole epoch of row numbers would take 8 bytes a row of new memory, and the time of one thread.  A single block is
+    cut first.
+    """
+
+    def __init__(self, blocks, n):
+        blocks = iter(blocks)
+        first = list(islice(blocks, n))
+        if len(first) < n:
+            first = [part for block in first for part in np.array_split(block, n)]
+        self.blocks, self.n, self.lock = chain(first, blocks), n, Lock()
+        self.next_thread, self.waiting = 0, [deque() for _ in range(n)]
+
+    def of_thread(self, thread):
+        """Yield the blocks of a thread, whatever the order in which the threads ask for theirs."""
+        while (block := self._next(thread)) is not None:
+            yield block
+
+    def _next(self, thread):
+        with self.lock:
+            while not self.waiting[thread]:
+                if (block := next(self.blocks, None)) is None:
+                    return None
+                self.waiting[self.next_thread].append(block)
+                self.next_thread = (self.next_thread + 1) % self.n
+            return self.waiting[thread].popleft()
