@@ -31,6 +31,7 @@ from ._data.checks import as_csr, check_alpha, check_fitted, check_indices, chec
 from ._data.threads import map_blocks, n_numbers, parts, threads
 from ._descent.step_size import SCHEDULES, make_schedule
 from ._fit.build import AUTO_BATCH_SIZE, Hyperparameters
+from ._fit.certificate import NOT_CERTAIN
 from ._fit.monitors import CallbackMonitor, VerboseMonitor
 from ._fit.state import CURVES, check_state, marked, pack, unmarked
 from ._objective.checks import check_derivative, check_loss, check_penalty, check_proximal
@@ -422,6 +423,13 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
                 f"max_iter={self.max_iter} epochs were not enough to come within tol={self.tol:g}. Raise max_iter or "
                 "tol, or let the curvature help: precondition=True, with learning_rate='auto', schedule='constant' and "
                 "standardize=True, on up to 4,096 features."
+            )
+        if self.stop_reason_ == NOT_CERTAIN and result.left > self.tol:
+            warnings.append(
+                f"Training stopped after {self.n_iter_} epochs, since the objective hardly falls any more, but by the "
+                f"second moments of the rows {result.left:.2g} of the objective of the best constant prediction is "
+                f"left to gain, more than tol={self.tol:g}. Use learning_rate='auto', schedule='constant' and "
+                "standardize=True, another step, or tol=None to run max_iter epochs."
             )
         return " ".join(warnings) or None
 

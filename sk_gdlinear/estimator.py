@@ -26,6 +26,7 @@ from ._fit.build import (
     make_stream_method,
     reparametrise,
 )
+from ._fit.certificate import certified
 from ._fit.loop import EpochLosses, Result, fit_loop, fit_once
 from ._fit.nonempty_columns import columns_to_fit, of_columns
 from ._fit.quick import learn_quickly, remember_parameters
@@ -160,8 +161,9 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         gradient: half the squared Newton decrement, with a penalty the fall of the quadratic model and the penalty, or
         the duality gap.  Before, it is extrapolated from the gains of the last epochs, at least 500 updates are made
         unless nothing moves any more, and training only ends if the second moments of a sample agree, with
-        ``precondition=False`` also those of all rows where they are few.  With a step or schedule of your own,
-        ``standardize=False`` or more features than ``precondition`` allows, the extrapolation decides alone.  None runs
+        ``precondition=False`` also those of all rows where they are few.  With a step or schedule of your own, or
+        ``standardize=False``, the extrapolation decides when to stop, and the second moments whether ``stop_reason_``
+        is "converged" or "no_change"; the latter also with more features than ``precondition`` allows.  None runs
         ``max_iter`` epochs.
         With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
         scale is the validation loss of the mean of the training targets.
@@ -228,9 +230,9 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         Epoch, as a position in the curves counted from 1, with the lowest validation loss, whose coefficients are
         reported.  None where the last call had no validation set.
     stop_reason_ : str or None
-        "converged" or, by the validation loss, "early_stopping"; "max_iter"; "callback"; "interrupted".  After
-        ``fit_batches`` also "no_change", where it is not certain that little is left to gain, and "epochs" in place of
-        "max_iter".  None after ``partial_fit``.
+        "converged": at most ``tol`` is left to gain; "no_change": the objective hardly falls any more, but that is not
+        certain; "early_stopping", by the validation loss; "max_iter", after ``fit_batches`` "epochs"; "callback";
+        "interrupted".  None after ``partial_fit``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -352,8 +354,8 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` epochs were not enough for ``tol``, or if the model predicts the mean of y, since what was
-            learnt had a higher objective.
+            If ``max_iter`` epochs were not enough for ``tol``, if training stopped although more is known to be left
+            to gain, or if the model predicts the mean of y, since what was learnt had a higher objective.
         """
         validation = (X_val, y_val, sample_weight_val)
         self._transact(self._fit, X, y, sample_weight, validation, coef_init, intercept_init)
@@ -452,6 +454,8 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         monitors = self._monitors(attributes, (*given, sample_weight), "fit", len(past[0]), method.n_blocks)
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, held_out, monitors)
+        if result.stop_reason == "converged" and method.curvature is None:
+            result = certified(result, rows, statistics, hyper, method.objective.width)
         fitted = attributes(result)
         memory = FitMemory.of(method, hyper, np.atleast_2d(fitted["coef_"])) if columns is None else None
         self._store(fitted, method, statistics, generator, monitors, memory, columns=columns)

@@ -6,19 +6,21 @@ import subprocess
 import sys
 import tracemalloc
 import unittest
+import warnings
 
 import numpy as np
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Lasso, Ridge
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
 import sk_gdlinear
-from builders import name_of
+from builders import exact_r2, name_of
 from sk_gdlinear import GDLinearRegressor, GDLinearRegressorCV, RegularizationPathDisplay
 from sk_gdlinear._array import joint_moments
 from sk_gdlinear._array import namespace as namespace_module
@@ -211,6 +213,23 @@ def test_an_automatic_batch_is_that_of_numpy_on_a_cpu_and_larger_elsewhere(kind,
     assert (model.batch_size_, model.t_) == (rows, -(-3000 // rows))
     bounded = GDLinearRegressor(precondition=False, max_iter=1, tol=None, batch_size=50).fit(library(X), library(y))
     assert bounded.t_ == 60
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("library", KINDS, indirect=True)
+@pytest.mark.parametrize("params", [{"learning_rate": 0.05}, {"standardize": False}, {"precondition": False}], ids=str)
+def test_steps_of_ones_own_are_called_converged_as_in_numpy(library, params):
+    """Where least squares by NumPy say that at most ``tol`` is left, and with a warning where more is."""
+    X, Y, _ = problem_data(k=1)
+    X, y = (X - X.mean(axis=0)) / np.where(X.std(axis=0) > 0.0, X.std(axis=0), 1.0), Y[:, 0]
+    for average in (True, False):
+        given = {"random_state": 0, "max_iter": 100, "batch_size": 32, "average": average} | params
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = GDLinearRegressor(**given).fit(library(X.astype(library.dtype)), library(y.astype(library.dtype)))
+        gap = exact_r2(X, y) - r2_score(y, X @ to_numpy(model.coef_).astype(float) + float(to_numpy(model.intercept_)))
+        assert model.stop_reason_ != "max_iter"
+        assert (model.stop_reason_ == "converged") == (gap <= 1e-4) == (not caught)
 
 
 @pytest.mark.usefixtures("dispatch")

@@ -8,11 +8,12 @@ from .._compat import has_callbacks
 from .._data.checks import check_start, make_generator
 from .._data.statistics import StreamStatistics
 from .._fit.build import from_coef
+from .._fit.certificate import certified
 from .._fit.loop import fit_loop
 from .._fit.stream import FitMemory, remembers
 from .._fit.validation import ValidationSet
 from .checks import check_same_namespace, check_X, follow, in_numpy, namespace_of
-from .method import DEVICE_BATCH_SIZE, make_device_method
+from .method import DEVICE_BATCH_SIZE, make_device_judge, make_device_method
 from .parameters import in_namespace, to_numpy_parameters
 from .passes import DEVICE
 from .rows import DeviceArray
@@ -60,6 +61,8 @@ def fit(model, X, y, sample_weight, validation, coef_init, intercept_init):
     monitors = model._monitors(attributes, given, "fit", len(past[0]), method.n_blocks)
     rng = generator if model.shuffle else None
     result = fit_loop(method, model.max_iter, model.tol, model.n_iter_no_change, rng, held_out, monitors)
+    if result.stop_reason == "converged" and method.curvature is None:
+        result = certified(result, rows, statistics, hyper, method.objective.width, make_device_judge)
     fitted = model._attributes(result, flat, past)
     memory = FitMemory.of(method, hyper, np.atleast_2d(fitted["coef_"]))
     model._store(fitted, method, statistics, generator, (), memory)

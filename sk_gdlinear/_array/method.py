@@ -1,5 +1,7 @@
 """From hyperparameters and rows on a device to the method that descends over them."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from .._descent.curvature import Curvature
@@ -49,6 +51,11 @@ def make_device_method(rows, statistics, hyper, start, max_iter, is_warm):
         reduces_variance=hyper.average and hyper.step is None and hyper.batch_size is not None and max_iter > 1,
         curvature=_curvature(rows, statistics, hyper, objective),
     )
+
+
+def make_device_judge(rows, statistics, hyper, start, max_iter, is_warm):
+    """Return a descent that may compute the curvature of all rows."""
+    return make_device_method(rows, statistics, replace(hyper, precondition=True), start, max_iter, is_warm)
 
 
 def _curvature(rows, statistics, hyper, objective):

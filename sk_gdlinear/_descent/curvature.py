@@ -128,7 +128,7 @@ class Curvature:
         d = problem.rows.X.shape[1]
         if self.sampled is None and not self.costs.allows_sample(n_epochs, sample_size(d), d):
             return 0.0, False
-        return self._inspect(problem, point, curved_share)
+        return self.inspect(problem, point, curved_share)
 
     def confirms(self, problem, point, curved_share, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain.
@@ -136,14 +136,14 @@ class Curvature:
         If the sample does not represent all columns, the curvature of all rows is bought for the next epoch; where it
         must not be bought, the columns that the sample does represent decide.
         """
-        gain, is_all = (0.0, False) if point is None else self._inspect(problem, point, curved_share)
+        gain, is_all = (0.0, False) if point is None else self.inspect(problem, point, curved_share)
         if not is_all and self.wanted is False:
             return gain <= limit
         if not is_all:
             self.buy_next(UNKNOWN)
         return is_all and gain <= limit
 
-    def _inspect(self, problem, point, curved_share):
+    def inspect(self, problem, point, curved_share):
         """Return what is left to gain at a point by a sample of the rows, and whether that is all."""
         if self.sampled is None:
             self.sampled = self._sample(problem)

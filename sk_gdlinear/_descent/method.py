@@ -353,6 +353,17 @@ class MiniBatchDescent:
             return True
         return self.curvature.confirms(self._problem(), self.passed.point, self._curved_share(), limit)
 
+    def inspected_gain(self):
+        """Return what is left to gain at the parameters evaluated last, and whether that is known."""
+        curvature, point = self.curvature, self.passed.point
+        if curvature is None or point is None:
+            return np.inf, False
+        if curvature.wanted is not True:
+            return curvature.inspect(self._problem(), point, self._curved_share())
+        curvature.buy(self.objective)
+        gain = curvature.remaining_gain(self.objective, curvature.state_at(self.objective, *point[:2], point))
+        return gain, np.isfinite(gain)
+
     # The objective
 
     def start_objective(self):

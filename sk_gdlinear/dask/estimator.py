@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import dask.array as da
@@ -13,6 +14,7 @@ from .._compat import with_callbacks
 from .._data.checks import check_start, make_generator
 from .._descent.rent_or_buy import MOST_COLUMNS
 from .._fit.build import adapt, from_coef, make_objective, standardize
+from .._fit.certificate import NOT_CERTAIN
 from .._fit.loop import fit_loop
 from ..base import GDLinearModel
 from ..estimator import GDLinearRegressor
@@ -52,6 +54,9 @@ class DaskGDLinearRegressor(GDLinearModel):
     - with ``batch_size=None``, steps along the exact gradient :math:`\nabla W = \sum_{\text{partitions}} G^\top X`:
       with a given ``learning_rate`` the result is that of ``GDLinearRegressor`` on all rows, up to rounding. This is
       for every penalty and for all losses without a kink (not "quantile").
+
+    Both stop when the gain to be expected from the last rounds is at most ``tol``; that is no proof, so
+    ``stop_reason_`` is then "no_change".
 
     A partition returns about ``8 * n_features**2`` bytes once, with its second moments, and in every further round a
     few times the coefficients, whatever the number of rows. For losses other than the squared error, whose curvature
@@ -178,6 +183,8 @@ class DaskGDLinearRegressor(GDLinearModel):
         monitors = self._monitors(attributes, (X, y, sample_weight), "fit", len(past[0]))
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, monitors=monitors)
+        if result.stop_reason == "converged" and kind is not NewtonRounds:
+            result = replace(result, stop_reason=NOT_CERTAIN)
         self._store(attributes(result), method, statistics, generator, monitors)
         return self._warning(result)
 
