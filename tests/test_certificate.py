@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from scipy.sparse import csr_array, random_array
+from scipy.sparse import csr_array, random
 from sklearn.exceptions import ConvergenceWarning
 
 from builders import exact_r2
@@ -115,14 +115,14 @@ def test_sparse_rows_are_judged_as_dense_ones(kind):
 
 def test_more_columns_than_second_moments_allow_are_not_called_converged_without_proof():
     """There is none for them: "no_change", and no warning since nothing is known."""
-    X = random_array((4_200, 5_000), density=0.002, format="csr", random_state=0)
+    X = csr_array(random(4_200, 5_000, density=0.002, random_state=0))
     y = X @ np.random.default_rng(0).normal(size=5_000) + np.random.default_rng(1).normal(size=4_200)
     model, messages = fitted(X, y, penalty="l2", alpha=1.0)
     assert model.stop_reason_ == "no_change" and not messages
 
 
 def test_an_objective_of_nearly_0_is_proof_for_any_number_of_columns():
-    X = random_array((4_200, 5_000), density=0.002, format="csr", random_state=0)
+    X = csr_array(random(4_200, 5_000, density=0.002, random_state=0))
     y = X @ np.random.default_rng(0).normal(size=5_000)
     model, messages = fitted(X, y, tol=0.3)
     assert model.stop_reason_ == "converged" and not messages
