@@ -22,13 +22,13 @@ from ._fit.build import (
     first_intercept,
     first_width,
     from_coef,
-    make_method,
     make_stream_method,
     reparametrise,
 )
 from ._fit.certificate import certified
 from ._fit.loop import EpochLosses, Result, fit_loop, fit_once
 from ._fit.nonempty_columns import columns_to_fit, of_columns
+from ._fit.place import InNumPy
 from ._fit.quick import learn_quickly, remember_parameters
 from ._fit.state import dtype_of, memory_of, pack_memory, pack_wide, reported_parameters, unpack, unpack_wide
 from ._fit.stream import (
@@ -421,7 +421,11 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
             from ._array.fit import fit
 
             return fit(self, X, y, sample_weight, validation, coef_init, intercept_init)
-        given, warm = (X, y), self.warm_start and hasattr(self, "coef_")
+        return self._fit_rows(X, y, sample_weight, validation, coef_init, intercept_init, InNumPy())
+
+    def _fit_rows(self, X, y, sample_weight, validation, coef_init, intercept_init, place):
+        """Fit to rows wherever they are; return a warning, or None."""
+        given, warm = (X, y, sample_weight), self.warm_start and hasattr(self, "coef_")
         X, Y, sample_weight, flat = self._validate(X, y, sample_weight, reset=not warm)
         (n, d), k = X.shape, Y.shape[1]
         if warm:
@@ -429,7 +433,7 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         t, generator = self._carried() if warm else (0, make_generator(self.random_state))
         held_out, training_weight = self._hold_out(X, Y, sample_weight, flat, validation, warm, generator)
         n_kept = n if training_weight is None else np.count_nonzero(training_weight)
-        hyper = self._hyperparameters(d, k, n_updates=t + self.max_iter * -(-n_kept // self._batch_rows(n_kept)))
+        hyper = place.hyperparameters(self, d, k, t, n_kept)
         coef, intercept = check_start(coef_init, intercept_init, d, k)
         if warm:
             fitted = self._fitted_parameters()
@@ -443,22 +447,25 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         if not warm and intercept_init is None:
             intercept = statistics.mean_intercept(coef, hyper.fit_intercept)
         start, is_warm = from_coef(coef, intercept, self.average, t), warm or coef_init is not None
-        method = make_method(rows, statistics, hyper, start, self.max_iter, is_warm)
+        method = place.make_method(rows, statistics, hyper, start, self.max_iter, is_warm)
         if held_out is not None:
             held_out = ValidationSet(choose_backend(held_out.X), held_out, method.objective)
         past = self._past() if warm else ([], None)
 
         def attributes(result):
-            return self._attributes(result, flat, past, columns=columns)
+            return place.attributes(self._attributes(result, flat, past, columns=columns))
 
-        monitors = self._monitors(attributes, (*given, sample_weight), "fit", len(past[0]), method.n_blocks)
+        monitors = self._monitors(attributes, given, "fit", len(past[0]), method.n_blocks)
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, held_out, monitors)
         if result.stop_reason == "converged" and method.curvature is None:
-            result = certified(result, rows, statistics, hyper, method.objective.width)
-        fitted = attributes(result)
+            result = certified(result, rows, statistics, hyper, method.objective.width, place.make_judge)
+        fitted = self._attributes(result, flat, past, columns=columns)
         memory = FitMemory.of(method, hyper, np.atleast_2d(fitted["coef_"])) if columns is None else None
-        self._store(fitted, method, statistics, generator, monitors, memory, columns=columns)
+        self._store(fitted, method, statistics, generator, (), memory, columns=columns)
+        vars(self).update(place.attributes(fitted))
+        for monitor in monitors:
+            monitor.end(self.stop_reason_, method.notes)
         return self._warning(result)
 
     @with_callbacks
