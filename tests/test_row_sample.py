@@ -5,7 +5,7 @@ Oracles: the second moments of all rows by NumPy, and least squares.
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
 from builders import exact_r2
@@ -13,7 +13,7 @@ from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._data.rows import Rows
 from sk_gdlinear._data.standardize import Standardization
 from sk_gdlinear._descent.curvature import Curvature
-from sk_gdlinear._descent.row_sample import SAMPLE_DAMPING, SAMPLE_ROWS, draw_sample
+from sk_gdlinear._descent.row_sample import SAMPLE_DAMPING, SAMPLE_ROWS, draw_sample, draw_stratified_sample
 
 RARE = [1, 4_001, 9_001]  # odd numbers, and the sample takes even ones
 
@@ -43,8 +43,13 @@ def test_the_sample_has_the_second_moments_of_all_rows(kind, weighted, n_rare):
     weight = np.repeat(np.random.default_rng(1).uniform(0.5, 2.0, SAMPLE_ROWS), 6) if weighted else None
     rows, X = repeated_rows(kind, weight, RARE[:n_rare])
     H = moments_of(X, weight)
-    sample = draw_sample(rows, Standardization.identity(4, 1, np.float64), SAMPLE_ROWS, np.diag(H))
-    assert sample.knows_all
+    given = rows, Standardization.identity(4, 1, np.float64), SAMPLE_ROWS, np.diag(H)
+    sample = draw_sample(*given)
+    assert sample.can_know_more == (n_rare > 0) != sample.knows_all
+    if n_rare:
+        assert_array_equal(sample.known, np.arange(3))
+        sample = draw_stratified_sample(*given, sample.known)
+    assert sample.knows_all and not sample.can_know_more
     assert_allclose(sample.H[:3, :3], H[:3, :3], rtol=3e-3, atol=3e-3)
     assert_allclose(sample.H[3, :3], H[3, :3], rtol=3e-3)
     assert_allclose(sample.H[3, 3], H[3, 3] * (1.0 + SAMPLE_DAMPING), rtol=1e-12)
@@ -59,7 +64,8 @@ def test_more_large_values_than_the_sample_has_rows_are_sampled_too():
         X[rng.choice(n, 100, replace=False), j] = rng.uniform(1.0, 2.0, 100)
     H = moments_of(X)
     rows = Rows(X, X[:, :1])
-    sample = draw_sample(rows, Standardization.identity(d, 1, np.float64), SAMPLE_ROWS, np.diag(H))
+    given = rows, Standardization.identity(d, 1, np.float64), SAMPLE_ROWS, np.diag(H)
+    sample = draw_stratified_sample(*given, draw_sample(*given).known)
     assert sample.knows_all
     assert_allclose(np.diag(sample.H), np.diag(H) * (1.0 + SAMPLE_DAMPING), rtol=1e-12)
 

@@ -9,7 +9,7 @@ from .._objective.penalties import BoxedElasticNet
 from .newton import Proposal, ProximalNewton
 from .quadratic import QuadraticModel
 from .rent_or_buy import Costs
-from .row_sample import Sample, draw_sample, sample_size
+from .row_sample import Sample, draw_sample, draw_stratified_sample, sample_size
 from .row_sums import Point
 from .smoothing import measure, narrowed
 
@@ -120,15 +120,15 @@ class Curvature:
         # The model of other losses is damped, so that it falls by less.
         return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
 
-    def estimate(self, problem, n_epochs, point, curved_share):
+    def estimate(self, problem, n_epochs, point, curved_share, enough):
         """Return what is left to gain at a point by a sample of rows, and whether that is all; 0 if it costs too much.
 
-        Columns that the sample does not represent may add to it.
+        Columns that the sample does not represent may add to it; beyond ``enough`` they are not looked at.
         """
         d = problem.rows.X.shape[1]
         if self.sampled is None and not self.costs.allows_sample(n_epochs, sample_size(d), d):
             return 0.0, False
-        return self.inspect(problem, point, curved_share)
+        return self.inspect(problem, point, curved_share, enough)
 
     def confirms(self, problem, point, curved_share, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain.
@@ -136,17 +136,30 @@ class Curvature:
         If the sample does not represent all columns, the curvature of all rows is bought for the next epoch; where it
         must not be bought, the columns that the sample does represent decide.
         """
-        gain, is_all = (0.0, False) if point is None else self.inspect(problem, point, curved_share)
+        gain, is_all = (0.0, False) if point is None else self.inspect(problem, point, curved_share, limit)
         if not is_all and self.wanted is False:
             return gain <= limit
-        if not is_all:
+        if not is_all and gain <= limit:
             self.buy_next(UNKNOWN)
         return is_all and gain <= limit
 
-    def inspect(self, problem, point, curved_share):
-        """Return what is left to gain at a point by a sample of the rows, and whether that is all."""
+    def inspect(self, problem, point, curved_share, enough=np.inf):
+        """Return what is left to gain at a point by a sample of the rows, and whether that is all.
+
+        If the columns that evenly spaced rows represent leave no more than ``enough``, rows with large values in the
+        others are looked for.
+        """
         if self.sampled is None:
             self.sampled = self._sample(problem)
+        gain, is_all = self._gain_by_sample(problem, point, curved_share)
+        if self.sampled.can_know_more and gain <= enough:
+            n_sampled, known = sample_size(problem.rows.X.shape[1]), self.sampled.known
+            rows, standardization = problem.rows, problem.standardization
+            self.sampled = draw_stratified_sample(rows, standardization, n_sampled, self.column_squares, known)
+            gain, is_all = self._gain_by_sample(problem, point, curved_share)
+        return gain, is_all
+
+    def _gain_by_sample(self, problem, point, curved_share):
         sample, penalty, W, gradient = self.sampled, problem.penalty, point.W.astype(np.float64), point.grad_W
         if not sample.knows_all:
             if not (len(sample.known) and isinstance(penalty, BoxedElasticNet)):
@@ -158,7 +171,7 @@ class Curvature:
         return gain, sample.knows_all and minimum.exact
 
     def _sample(self, problem):
-        """Return the ``Sample`` of the rows."""
+        """Return the ``Sample`` of evenly spaced rows."""
         rows = problem.rows
         n_sampled = sample_size(rows.X.shape[1])
         if n_sampled >= rows.n_rows:

@@ -220,8 +220,9 @@ class MiniBatchDescent:
             return curvature is not None
         if self.passed.point is None or not curvature.is_cheap(n_epochs):
             return False
-        gain, _ = curvature.estimate(self._problem(), n_epochs, self.passed.point, self._curved_share())
-        if not gain > MUCH_LEFT * (curvature.tol or FALLBACK_TOL) * self.objective_scale():
+        much = MUCH_LEFT * (curvature.tol or FALLBACK_TOL) * self.objective_scale()
+        gain, _ = curvature.estimate(self._problem(), n_epochs, self.passed.point, self._curved_share(), much)
+        if not gain > much:
             return False
         curvature.buy_next("since a sample said that much was left to gain")
         return True
@@ -344,7 +345,9 @@ class MiniBatchDescent:
             return None
         if self.reduces_variance and not self.state.reduction.is_on:  # an epoch more costs little and gains much
             return None
-        gain, is_all = self.curvature.estimate(self._problem(), self.state.n_epochs, point, self._curved_share())
+        limit = (self.curvature.tol or FALLBACK_TOL) * self.objective_scale()
+        n_epochs, share = self.state.n_epochs, self._curved_share()
+        gain, is_all = self.curvature.estimate(self._problem(), n_epochs, point, share, limit)
         return (gain, False) if is_all else None
 
     def confirms(self, limit):

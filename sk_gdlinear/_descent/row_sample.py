@@ -40,6 +40,7 @@ class Sample(NamedTuple):
     H: np.ndarray | None = None  # second moments of these columns
     model: QuadraticModel | None = None
     knows_all: bool = False
+    can_know_more: bool = False  # whether rare large values have not been looked for
 
 
 def sample_size(n_columns):
@@ -48,7 +49,7 @@ def sample_size(n_columns):
 
 
 def draw_sample(rows, standardization, n_sampled, column_squares):
-    """Return the ``Sample`` of so many evenly spaced rows, and of those with rare large values if need be.
+    """Return the ``Sample`` of so many evenly spaced rows.
 
     Parameters
     ----------
@@ -59,47 +60,13 @@ def draw_sample(rows, standardization, n_sampled, column_squares):
         Mean squares of the standardized columns over all rows.
     """
     moments = second_moments(rows, standardization, order=rows.sample(n_sampled))
-    known = _represented(column_squares, moments)
-    if not known.all() and n_sampled < rows.n_rows:
-        stratum = _rows_with_large_values(rows, standardization, column_squares, np.flatnonzero(~known))
-        moments = _stratified(rows, standardization, n_sampled, stratum)
-        known = _represented(column_squares, moments)
-    H, knows_all, known = moments.about(centre=False), bool(known.all()), np.flatnonzero(known)
-    if not knows_all:
-        H, column_squares = H[np.ix_(known, known)], column_squares[known]
-    sampled = np.diag(H)
-    enlarge = np.sqrt(np.divide(column_squares, sampled, out=np.ones(len(known)), where=sampled > 0.0))
-    H *= np.multiply.outer(enlarge, enlarge)
-    H.flat[:: len(known) + 1] *= 1.0 + SAMPLE_DAMPING
-    # The inverse of the second moments of m rows of d directions is m / (m - d) times too large, on average.
-    factor = 1.0 if n_sampled == rows.n_rows else 1.0 - len(known) / n_sampled
-    return Sample(factor, known, H, QuadraticModel(H), knows_all)
+    return _sample_of(moments, rows, n_sampled, column_squares, can_know_more=True)
 
 
-def _represented(column_squares, moments):
-    """Whether each column's mean square in a sample is not far below that of all rows, (d,)."""
-    return column_squares <= MAX_SAMPLE_RATIO * np.diag(moments.about(centre=False))
-
-
-def _rows_with_large_values(rows, standardization, column_squares, columns):
-    """Return the numbers of the rows with a large value in one of the ``columns``, in increasing order."""
-    shift, inv_scale = standardization.shift[columns], standardization.inv_scale[columns]
-    limits = LARGE * column_squares[columns]
-
-    def of_block(order):
-        X, weight = rows.X[as_slice(order)][:, columns], rows.weights(order)
-        Z = (X.toarray() if issparse(X) else X) - shift
-        Z *= inv_scale
-        Z *= Z
-        if weight is not None:
-            Z *= weight[:, None]
-        return order[(Z > limits).any(axis=1)]
-
-    return np.concatenate(list(map_blocks(of_block, rows.blocks())))
-
-
-def _stratified(rows, standardization, n_sampled, stratum):
-    """Return the second moments of all rows by at most so many of a ``stratum`` and about as many of the others."""
+def draw_stratified_sample(rows, standardization, n_sampled, column_squares, known):
+    """Return the ``Sample`` of evenly spaced rows and of those with large values in columns other than ``known``."""
+    missed = np.setdiff1d(np.arange(len(column_squares)), known)
+    stratum = _rows_with_large_values(rows, standardization, column_squares, missed)
     others = np.setdiff1d(rows.sample(n_sampled), stratum)
     weight = rows.weights(stratum)
     of_stratum = float(len(stratum)) if weight is None else float(weight.sum(dtype=np.float64))
@@ -109,4 +76,38 @@ def _stratified(rows, standardization, n_sampled, stratum):
     rest = second_moments(rows, standardization, order=others)
     if rest.count > 0.0:
         moments.merge(rest.times((rows.total_weight - of_stratum) / rest.count))
-    return moments
+    return _sample_of(moments, rows, n_sampled, column_squares, can_know_more=False)
+
+
+def _sample_of(moments, rows, n_sampled, column_squares, can_know_more):
+    """Return the ``Sample`` of the columns whose mean square is not far above that in these moments."""
+    H = moments.about(centre=False)
+    known = np.flatnonzero(column_squares <= MAX_SAMPLE_RATIO * np.diag(H))
+    knows_all = len(known) == len(column_squares)
+    if not knows_all:
+        H, column_squares = H[np.ix_(known, known)], column_squares[known]
+    sampled = np.diag(H)
+    enlarge = np.sqrt(np.divide(column_squares, sampled, out=np.ones(len(known)), where=sampled > 0.0))
+    H *= np.multiply.outer(enlarge, enlarge)
+    H.flat[:: len(known) + 1] *= 1.0 + SAMPLE_DAMPING
+    # The inverse of the second moments of m rows of d directions is m / (m - d) times too large, on average.
+    factor = 1.0 if n_sampled == rows.n_rows else 1.0 - len(known) / n_sampled
+    return Sample(factor, known, H, QuadraticModel(H), knows_all, can_know_more and not knows_all)
+
+
+def _rows_with_large_values(rows, standardization, column_squares, columns):
+    """Return the numbers of the rows with a large value in one of the ``columns``, in increasing order."""
+    shift, inv_scale = (a[columns].astype(np.float64) for a in standardization[:2])
+    size = np.sqrt(LARGE * column_squares[columns]) / inv_scale  # no column here is constant
+    low, high = shift - size, shift + size
+
+    def of_block(order):
+        X, weight = rows.X[as_slice(order)][:, columns], rows.weights(order)
+        X = X.toarray() if issparse(X) else X
+        if weight is None:
+            is_large = (X > high) | (X < low)
+        else:
+            is_large = np.abs(X - shift) * np.sqrt(weight)[:, None] > size
+        return order[is_large.any(axis=1)]
+
+    return np.concatenate(list(map_blocks(of_block, rows.blocks())))

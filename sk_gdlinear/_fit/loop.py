@@ -283,7 +283,9 @@ class _Run:
         if self.validation is None and self.method.is_smoothed:
             stopping.scale = self.scale()  # that by which the method decides whether to narrow the smoothing
         remaining = None if self.validation is not None else self.method.remaining_gain()
-        self.left = np.nan if remaining is None else remaining[0] / max(stopping.scale, np.finfo(np.float64).tiny)
+        self.left = np.nan
+        if remaining is not None:  # no objective is below 0
+            self.left = min(remaining[0], losses.standardized) / max(stopping.scale, np.finfo(np.float64).tiny)
         finished = stopping.update(len(self.history), judged, losses.selection, self.method.n_updates, remaining)
         if finished and self.validation is None and not (remaining and remaining[1]):
             finished = self.method.confirms(stopping.limit)
