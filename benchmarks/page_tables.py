@@ -331,6 +331,7 @@ TABLES = {
     "streams in short": ("streaming", streams_in_short),
     "one row": ("streaming", one_row),
     "many calls": ("streaming", many_calls),
+    "hashed streams": ("streaming", all_of("hashed")),
     "tuning": ("tuning", tuning),
     "epochs": ("epoch_speed", epochs),
     "memory of dtypes": ("epoch_speed", all_of("memory")),

@@ -113,4 +113,7 @@ def _needs_no_conversion(X, y):
     """Whether ``validate_data`` would return these arrays as they are, for a tenth of the time of a small fit."""
     if not (type(X) is type(y) is np.ndarray and X.dtype == y.dtype and X.dtype in (np.float64, np.float32)):
         return False
-    return X.ndim == 2 and y.ndim in (1, 2) and len(X) == len(y) and X.size > 0 < y.size and X.flags.c_contiguous
+    if not (X.ndim == 2 and y.ndim in (1, 2) and len(X) == len(y) and X.size > 0 < y.size and X.flags.c_contiguous):
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(y.sum()))  # also of rows that are left out or held out

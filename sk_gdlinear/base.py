@@ -427,9 +427,9 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         if self.stop_reason_ == NOT_CERTAIN and result.left > self.tol:
             warnings.append(
                 f"Training stopped after {self.n_iter_} epochs, since the objective hardly falls any more, but by the "
-                f"second moments of the rows {result.left:.2g} of the objective of the best constant prediction is "
-                f"left to gain, more than tol={self.tol:g}. Use learning_rate='auto', schedule='constant' and "
-                "standardize=True, another step, or tol=None to run max_iter epochs."
+                f"second moments of the rows {result.left:.2g} is left to gain, on the scale of tol={self.tol:g}. Use "
+                "the defaults of learning_rate, schedule, standardize and precondition, another step, or tol=None to "
+                "run max_iter epochs."
             )
         return " ".join(warnings) or None
 

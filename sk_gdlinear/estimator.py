@@ -28,7 +28,7 @@ from ._fit.build import (
 from ._fit.certificate import certified
 from ._fit.loop import EpochLosses, Result, fit_loop, fit_once
 from ._fit.nonempty_columns import columns_to_fit, of_columns
-from ._fit.place import InNumPy
+from ._fit.place import NumPyPlace
 from ._fit.quick import learn_quickly, remember_parameters
 from ._fit.state import dtype_of, memory_of, pack_memory, pack_wide, reported_parameters, unpack, unpack_wide
 from ._fit.stream import (
@@ -162,9 +162,9 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         the duality gap.  Before, it is extrapolated from the gains of the last epochs, at least 500 updates are made
         unless nothing moves any more, and training only ends if the second moments of a sample agree, with
         ``precondition=False`` also those of all rows where they are few.  With a step or schedule of your own, or
-        ``standardize=False``, the extrapolation decides when to stop, and the second moments whether ``stop_reason_``
-        is "converged" or "no_change"; the latter also with more features than ``precondition`` allows.  None runs
-        ``max_iter`` epochs.
+        ``standardize=False``, the extrapolation decides when to stop, and second moments, computed once at the end,
+        whether ``stop_reason_`` is "converged" or "no_change"; the latter also with more features than
+        ``precondition`` allows.  None runs ``max_iter`` epochs.
         With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
         scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2
@@ -421,7 +421,7 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
             from ._array.fit import fit
 
             return fit(self, X, y, sample_weight, validation, coef_init, intercept_init)
-        return self._fit_rows(X, y, sample_weight, validation, coef_init, intercept_init, InNumPy())
+        return self._fit_rows(X, y, sample_weight, validation, coef_init, intercept_init, NumPyPlace())
 
     def _fit_rows(self, X, y, sample_weight, validation, coef_init, intercept_init, place):
         """Fit to rows wherever they are; return a warning, or None."""
@@ -458,8 +458,7 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         monitors = self._monitors(attributes, given, "fit", len(past[0]), method.n_blocks)
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, held_out, monitors)
-        if result.stop_reason == "converged" and method.curvature is None:
-            result = certified(result, rows, statistics, hyper, method.objective.width, place.make_judge)
+        result = certified(result, rows, statistics, hyper, method, place.make_judge)
         fitted = self._attributes(result, flat, past, columns=columns)
         memory = FitMemory.of(method, hyper, np.atleast_2d(fitted["coef_"])) if columns is None else None
         self._store(fitted, method, statistics, generator, (), memory, columns=columns)

@@ -92,7 +92,7 @@ class BatchFitting:
             The fitted model, that of the last epoch, or of the best one with a validation set. ``n_iter_`` is the
             number of epochs made, those of the checkpoint included. ``loss_curve_``, and with a validation set
             ``validation_loss_curve_``, have one value per epoch. ``best_iter_`` and ``stop_reason_`` are as after
-            ``fit``, with the reasons "no_change" and "epochs" in addition, see Notes.
+            ``fit``, with the reason "epochs" in place of "max_iter", see Notes.
 
         Raises
         ------

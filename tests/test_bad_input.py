@@ -410,3 +410,18 @@ def test_a_validation_set_that_leaves_one_row_to_train_on_is_refused(n, fraction
     X = np.arange(float(n))[:, None]
     with pytest.raises(ValueError, match=rf"2 rows to train on: got n_samples={n}.*validation_fraction={fraction:g}"):
         GDLinearRegressor(early_stopping=True, validation_fraction=fraction).fit(X, X[:, 0])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_target_that_is_nan_in_a_row_without_weight_or_held_out_is_refused(order):
+    """Whether X needs a conversion or not; without this, a validation loss would be NaN in every epoch."""
+    X, y = np.array(np.random.default_rng(0).normal(size=(40, 2)), order=order), np.arange(40.0)
+    weight = np.ones(40)
+    y[5], weight[5] = np.nan, 0.0
+    model = GDLinearRegressor(random_state=0)
+    for call in (lambda: model.fit(X, y, weight), lambda: model.partial_fit(X, y, weight)):
+        with pytest.raises(ValueError, match="Input y contains NaN"):
+            call()
+    for seed in range(8):
+        with pytest.raises(ValueError, match="Input y contains NaN"):
+            GDLinearRegressor(random_state=seed, early_stopping=True).fit(X, y)

@@ -3,6 +3,8 @@
 Oracles: the second moments of all rows by NumPy, and least squares.
 """
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,19 +12,21 @@ from scipy.sparse import csr_array
 
 from builders import exact_r2
 from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear._data.order import evenly_spaced
 from sk_gdlinear._data.rows import Rows
 from sk_gdlinear._data.standardize import Standardization
 from sk_gdlinear._descent.curvature import Curvature
 from sk_gdlinear._descent.row_sample import SAMPLE_DAMPING, SAMPLE_ROWS, draw_sample, draw_stratified_sample
 
-RARE = [1, 4_001, 9_001]  # odd numbers, and the sample takes even ones
+N_ROWS = 6 * SAMPLE_ROWS
+RARE = np.setdiff1d(np.arange(N_ROWS), evenly_spaced(N_ROWS, SAMPLE_ROWS))[[1, 3_000, 9_001]]  # not in the sample
 
 
 def repeated_rows(kind=np.asarray, weight=None, rare=RARE):
-    """Rows of which the sample is every other one, equal to the one after it but for a column of 0 with three ones."""
+    """Six rows of every kind, of which the sample takes about one, and a column of 0 with ones in the ``rare`` rows."""
     rng = np.random.default_rng(0)
     X = np.repeat(rng.normal(size=(SAMPLE_ROWS, 4)) @ rng.normal(size=(4, 4)), 2, axis=0)
-    X = np.repeat(X, 3, axis=0)[: 6 * SAMPLE_ROWS]
+    X = np.repeat(X, 3, axis=0)
     X[:, 3] = 0.0
     X[rare, 3] = 1.0
     Y = X[:, :1] + rng.normal(size=(len(X), 1))
@@ -45,11 +49,11 @@ def test_the_sample_has_the_second_moments_of_all_rows(kind, weighted, n_rare):
     H = moments_of(X, weight)
     given = rows, Standardization.identity(4, 1, np.float64), SAMPLE_ROWS, np.diag(H)
     sample = draw_sample(*given)
-    assert sample.can_know_more == (n_rare > 0) != sample.knows_all
+    assert sample.may_miss_values == (n_rare > 0) != sample.knows_all
     if n_rare:
         assert_array_equal(sample.known, np.arange(3))
         sample = draw_stratified_sample(*given, sample.known)
-    assert sample.knows_all and not sample.can_know_more
+    assert sample.knows_all and not sample.may_miss_values
     assert_allclose(sample.H[:3, :3], H[:3, :3], rtol=3e-3, atol=3e-3)
     assert_allclose(sample.H[3, :3], H[3, :3], rtol=3e-3)
     assert_allclose(sample.H[3, 3], H[3, 3] * (1.0 + SAMPLE_DAMPING), rtol=1e-12)
@@ -68,6 +72,19 @@ def test_more_large_values_than_the_sample_has_rows_are_sampled_too():
     sample = draw_stratified_sample(*given, draw_sample(*given).known)
     assert sample.knows_all
     assert_allclose(np.diag(sample.H), np.diag(H) * (1.0 + SAMPLE_DAMPING), rtol=1e-12)
+
+
+def test_rare_values_of_sparse_rows_are_looked_for_in_little_memory():
+    rng = np.random.default_rng(0)
+    n, d = 20_000, 600
+    X = csr_array((np.ones(2 * n), (np.repeat(np.arange(n), 2), rng.integers(0, d, 2 * n))), shape=(n, d))
+    X.sum_duplicates()
+    squares = X.multiply(X).mean(axis=0)
+    tracemalloc.start()
+    draw_stratified_sample(Rows(X, X[:, [0]].toarray()), Standardization.identity(d, 1, float), 2048, squares, [0])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 60e6  # a dense copy of the rows takes 96 MB
 
 
 @pytest.mark.parametrize("kind", [np.asarray, csr_array], ids=["dense", "sparse"])

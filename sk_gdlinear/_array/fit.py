@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from .._compat import has_callbacks
-from .._fit.place import InNumPy
+from .._fit.place import NumPyPlace, Place
 from .._fit.stream import remembers
 from .checks import check_same_namespace, check_X, follow, in_numpy, namespace_of
 from .method import DEVICE_BATCH_SIZE, make_device_judge, make_device_method
@@ -13,7 +13,7 @@ from .parameters import in_namespace, to_numpy_parameters
 from .rows import DeviceArray
 
 
-class OnDevice(InNumPy):
+class DevicePlace(Place):
     """Rows on the device of a namespace."""
 
     make_method = staticmethod(make_device_method)
@@ -24,11 +24,10 @@ class OnDevice(InNumPy):
 
     def hyperparameters(self, model, d, k, t, n_rows):
         """Return the parameters of a descent; an automatic batch is larger where the device is not a CPU."""
-        if model.batch_size != "auto" or self.namespace.is_cpu:
-            return super().hyperparameters(model, d, k, t, n_rows)
-        n_batches = -(-n_rows // min(DEVICE_BATCH_SIZE, n_rows))
-        hyper = model._hyperparameters(d, k, n_updates=t + model.max_iter * n_batches)
-        return replace(hyper, batch_size=DEVICE_BATCH_SIZE)
+        larger = model.batch_size == "auto" and not self.namespace.is_cpu
+        batch_rows = min(DEVICE_BATCH_SIZE, n_rows) if larger else model._batch_rows(n_rows)
+        hyper = model._hyperparameters(d, k, n_updates=t + model.max_iter * -(-n_rows // batch_rows))
+        return replace(hyper, batch_size=DEVICE_BATCH_SIZE) if larger else hyper
 
     def attributes(self, attributes):
         """Return fitted attributes with their arrays in the namespace."""
@@ -44,10 +43,10 @@ def fit(model, X, y, sample_weight, validation, coef_init, intercept_init):
     coef_init, intercept_init = in_numpy(coef_init), in_numpy(intercept_init)
     if namespace is None:  # all else follows X
         y, sample_weight, *validation = map(in_numpy, (y, sample_weight, *validation))
-        place = InNumPy()
+        place = NumPyPlace()
     else:
         validation = *follow(X, *validation[:2]), validation[2]
-        place = OnDevice(namespace)
+        place = DevicePlace(namespace)
     return model._fit_rows(X, y, sample_weight, tuple(validation), coef_init, intercept_init, place)
 
 

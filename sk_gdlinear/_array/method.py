@@ -8,7 +8,7 @@ from .._descent.curvature import Curvature
 from .._descent.method import DescentState, MiniBatchDescent
 from .._descent.newton import ProximalNewton
 from .._descent.rent_or_buy import MOST_COLUMNS, Costs
-from .._descent.step_size import StepSize, lipschitz_constants
+from .._descent.step_size import Constant, StepSize, lipschitz_constants
 from .._fit.build import adapt, make_objective, standardize
 from .passes import DEVICE, losses
 from .sums import DeviceSums
@@ -53,9 +53,15 @@ def make_device_method(rows, statistics, hyper, start, max_iter, is_warm):
     )
 
 
-def make_device_judge(rows, statistics, hyper, start, max_iter, is_warm):
-    """Return a descent that may compute the curvature of all rows."""
-    return make_device_method(rows, statistics, replace(hyper, precondition=True), start, max_iter, is_warm)
+def make_device_judge(rows, statistics, hyper, start, width):
+    """Return a descent that computes what is left to gain at its start; arguments are those of ``make_judge``."""
+    hyper = replace(
+        hyper, step=None, schedule=Constant(), standardize=True, precondition=True, average=False, batch_size=None
+    )
+    judge = make_device_method(rows, statistics, hyper, start, max_iter=1, is_warm=True)
+    if width is not None:
+        judge.state.objective = judge.objective.with_width(width)
+    return judge
 
 
 def _curvature(rows, statistics, hyper, objective):

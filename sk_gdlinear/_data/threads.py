@@ -3,11 +3,12 @@
 Results are returned in the order of the blocks, so that sums of them have the same bits whichever thread ends first.
 """
 
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from functools import cache
+from functools import lru_cache
 from math import prod
 
 from joblib import effective_n_jobs
@@ -34,7 +35,7 @@ def threads(n_jobs, n_numbers):
     if n == 1:
         yield
         return
-    with _linear_algebra().limit(limits=1), ThreadPoolExecutor(n) as pool:
+    with _linear_algebra(len(sys.modules)).limit(limits=1), ThreadPoolExecutor(n) as pool:
         token = _pool.set((pool, n))
         try:
             yield
@@ -42,9 +43,12 @@ def threads(n_jobs, n_numbers):
             _pool.reset(token)
 
 
-@cache
-def _linear_algebra():
-    """Return the libraries of linear algebra that this process has loaded; to look for them takes milliseconds."""
+@lru_cache(maxsize=1)
+def _linear_algebra(n_modules):
+    """Return the loaded libraries of linear algebra; to look for them takes milliseconds.
+
+    Others may come with new modules, of which ``n_modules`` are loaded.
+    """
     return ThreadpoolController()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from .._objective.penalties import BoxedElasticNet
 from .newton import Proposal, ProximalNewton
 from .quadratic import QuadraticModel
-from .rent_or_buy import Costs
+from .rent_or_buy import MOST_COLUMNS, Costs
 from .row_sample import Sample, draw_sample, draw_stratified_sample, sample_size
 from .row_sums import Point
 from .smoothing import measure, narrowed
@@ -68,6 +68,11 @@ class Curvature:
         """Let the next epoch begin by buying it."""
         self.wanted, self.reason = True, reason
 
+    def can_be_sampled(self, objective, rows):
+        """Whether a sample of the rows can tell what is left to gain: that of a quadratic loss, by its own matrix."""
+        is_plain = type(self.newton) is ProximalNewton and objective.loss.is_quadratic
+        return is_plain and self.wanted is not True and rows.n_rows > sample_size(rows.X.shape[1])
+
     def buy(self, objective):
         """Buy it, if that has not been done."""
         if not self.is_bought:
@@ -120,15 +125,16 @@ class Curvature:
         # The model of other losses is damped, so that it falls by less.
         return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
 
-    def estimate(self, problem, n_epochs, point, curved_share, enough):
+    def estimate(self, problem, n_epochs, point, curved_share, limit):
         """Return what is left to gain at a point by a sample of rows, and whether that is all; 0 if it costs too much.
 
-        Columns that the sample does not represent may add to it; beyond ``enough`` they are not looked at.
+        Columns that the sample does not represent may add to it.  They are not looked at where the others leave more
+        than ``limit``.
         """
         d = problem.rows.X.shape[1]
         if self.sampled is None and not self.costs.allows_sample(n_epochs, sample_size(d), d):
             return 0.0, False
-        return self.inspect(problem, point, curved_share, enough)
+        return self.inspect(problem, point, curved_share, limit)
 
     def confirms(self, problem, point, curved_share, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain.
@@ -143,16 +149,16 @@ class Curvature:
             self.buy_next(UNKNOWN)
         return is_all and gain <= limit
 
-    def inspect(self, problem, point, curved_share, enough=np.inf):
+    def inspect(self, problem, point, curved_share, limit):
         """Return what is left to gain at a point by a sample of the rows, and whether that is all.
 
-        If the columns that evenly spaced rows represent leave no more than ``enough``, rows with large values in the
+        If the columns that evenly spaced rows represent leave no more than ``limit``, rows with large values in the
         others are looked for.
         """
         if self.sampled is None:
             self.sampled = self._sample(problem)
         gain, is_all = self._gain_by_sample(problem, point, curved_share)
-        if self.sampled.can_know_more and gain <= enough:
+        if self.sampled.may_miss_values and gain <= limit:
             n_sampled, known = sample_size(problem.rows.X.shape[1]), self.sampled.known
             rows, standardization = problem.rows, problem.standardization
             self.sampled = draw_stratified_sample(rows, standardization, n_sampled, self.column_squares, known)
@@ -172,8 +178,10 @@ class Curvature:
 
     def _sample(self, problem):
         """Return the ``Sample`` of evenly spaced rows."""
-        rows = problem.rows
-        n_sampled = sample_size(rows.X.shape[1])
+        rows, d = problem.rows, problem.rows.X.shape[1]
+        if d > MOST_COLUMNS:  # their matrix would be too large
+            return Sample(0.0, np.empty(0, dtype=np.intp))
+        n_sampled = sample_size(d)
         if n_sampled >= rows.n_rows:
             if self.wanted == "auto":  # all rows, and steps with them, cost no more
                 return Sample(0.0, np.empty(0, dtype=np.intp))

@@ -220,9 +220,9 @@ class MiniBatchDescent:
             return curvature is not None
         if self.passed.point is None or not curvature.is_cheap(n_epochs):
             return False
-        much = MUCH_LEFT * (curvature.tol or FALLBACK_TOL) * self.objective_scale()
-        gain, _ = curvature.estimate(self._problem(), n_epochs, self.passed.point, self._curved_share(), much)
-        if not gain > much:
+        limit = MUCH_LEFT * (curvature.tol or FALLBACK_TOL) * self.objective_scale()
+        gain, _ = curvature.estimate(self._problem(), n_epochs, self.passed.point, self._curved_share(), limit)
+        if not gain > limit:
             return False
         curvature.buy_next("since a sample said that much was left to gain")
         return True
@@ -357,14 +357,19 @@ class MiniBatchDescent:
         return self.curvature.confirms(self._problem(), self.passed.point, self._curved_share(), limit)
 
     def inspected_gain(self):
-        """Return what is left to gain at the parameters evaluated last, and whether that is known."""
+        """Return what is left to gain at the parameters evaluated last, and whether that is known.
+
+        It is computed with the curvature of all rows, or of a sample where that is enough.
+        """
         curvature, point = self.curvature, self.passed.point
         if curvature is None or point is None:
             return np.inf, False
-        if curvature.wanted is not True:
-            return curvature.inspect(self._problem(), point, self._curved_share())
+        if curvature.can_be_sampled(self.objective, self.rows):
+            return curvature.inspect(self._problem(), point, 1.0, limit=np.inf)
         curvature.buy(self.objective)
-        gain = curvature.remaining_gain(self.objective, curvature.state_at(self.objective, *point[:2], point))
+        if point.W.dtype != np.float64:
+            point = curvature.newton.point(self.objective, *point[:2])
+        gain = curvature.remaining_gain(self.objective, curvature.state_of(self.objective, point))
         return gain, np.isfinite(gain)
 
     # The objective

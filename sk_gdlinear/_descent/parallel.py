@@ -81,10 +81,10 @@ def epoch_in_threads(n, backend, problem, blocks, make_plan, iterate, reduction)
 
 
 class DealtBlocks:
-    """Blocks of rows, dealt to threads in turn, and made only when a thread comes to them.
+    """Blocks of rows, dealt to threads in turn, and made when a thread comes to them or to a later one.
 
-    A whole epoch of row numbers would take 8 bytes a row of new memory, and the time of one thread.  A single block is
-    cut first.
+    A whole epoch of row numbers would take 8 bytes a row of new memory, and the time of one thread.  Fewer blocks than
+    threads are cut first.
     """
 
     def __init__(self, blocks, n):

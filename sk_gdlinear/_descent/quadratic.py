@@ -102,7 +102,8 @@ class QuadraticModel:
             if lower is None and (l1 is None or not l1.any()):
                 parts.append(self._smooth(U[t], grad_U[t], l2))
             else:
-                parts.append(self._with_kinks(U[t], grad_U[t], l1, l2, lower, upper, negligible, rough))
+                kinks = self._kinks(l1, l2, lower, upper)
+                parts.append(self._with_kinks(U[t], grad_U[t], kinks, negligible, rough))
         U = np.array([u for u, _, _ in parts])
         return Minimum(U / self.scale, float(sum(gain for _, gain, _ in parts)), all(exact for *_, exact in parts))
 
@@ -122,18 +123,22 @@ class QuadraticModel:
         """Return the minimum of the model with a quadratic penalty, or none."""
         slope = gradient if l2 is None else gradient + l2 * u
         system = self._system(l2)
-        return system.project(u) - system.solve(slope), 0.5 * float(slope @ system.solve(slope)), True
+        step = system.solve(slope)
+        return system.project(u) - step, 0.5 * float(slope @ step), True
 
-    def _with_kinks(self, u, gradient, l1, l2, lower, upper, negligible, rough):
+    def _kinks(self, l1, l2, lower, upper):
+        """Return a penalty with absolute values or bounds, None for no bounds."""
+        if lower is None:
+            upper = np.full(len(l1), np.inf)
+            lower = -upper
+        return Kinks(l1, l2, lower, upper, np.diag(self.H) + l2 > 0.0)
+
+    def _with_kinks(self, u, gradient, penalty, negligible, rough):
         """Return the minimum of the model with absolute values or bounds."""
-        infinite = np.full(len(u), np.inf)
-        penalty = Kinks(
-            l1, l2, *((-infinite, infinite) if lower is None else (lower, upper)), np.diag(self.H) + l2 > 0.0
-        )
         w, q = np.clip(u, penalty.lower, penalty.upper), gradient.copy()
         if (w != u).any():
             q += self.H @ (w - u)
-        scale = abs(float(gradient @ u)) + float(l1 @ np.abs(u)) + 0.5 * float(np.square(gradient).sum())
+        scale = abs(float(gradient @ u)) + float(penalty.l1 @ np.abs(u)) + 0.5 * float(np.square(gradient).sum())
         left = penalty.violation(w, q)
         if 0.5 * float(left @ left) <= NEGLIGIBLE * scale and (w == u).all():
             return w, 0.0, True

@@ -27,6 +27,10 @@ MAX_SAMPLE_RATIO = 4.0
 # does at most one row of a hundred for each column.
 LARGE = 100.0
 
+# Numbers that are looked at at once, and rows of a block at least.
+BLOCK_NUMBERS = 1 << 20
+FEWEST_BLOCK_ROWS = 256
+
 # Damping of the second moments of a sample, relative to their diagonal.  Columns that are collinear in it may not be so
 # in all rows, whose gradient along them then counts.
 SAMPLE_DAMPING = 1e-9
@@ -40,7 +44,7 @@ class Sample(NamedTuple):
     H: np.ndarray | None = None  # second moments of these columns
     model: QuadraticModel | None = None
     knows_all: bool = False
-    can_know_more: bool = False  # whether rare large values have not been looked for
+    may_miss_values: bool = False  # whether rare large values have not been looked for
 
 
 def sample_size(n_columns):
@@ -60,7 +64,7 @@ def draw_sample(rows, standardization, n_sampled, column_squares):
         Mean squares of the standardized columns over all rows.
     """
     moments = second_moments(rows, standardization, order=rows.sample(n_sampled))
-    return _sample_of(moments, rows, n_sampled, column_squares, can_know_more=True)
+    return _sample_of(moments, rows, n_sampled, column_squares, may_miss_values=True)
 
 
 def draw_stratified_sample(rows, standardization, n_sampled, column_squares, known):
@@ -76,10 +80,10 @@ def draw_stratified_sample(rows, standardization, n_sampled, column_squares, kno
     rest = second_moments(rows, standardization, order=others)
     if rest.count > 0.0:
         moments.merge(rest.times((rows.total_weight - of_stratum) / rest.count))
-    return _sample_of(moments, rows, n_sampled, column_squares, can_know_more=False)
+    return _sample_of(moments, rows, n_sampled, column_squares, may_miss_values=False)
 
 
-def _sample_of(moments, rows, n_sampled, column_squares, can_know_more):
+def _sample_of(moments, rows, n_sampled, column_squares, may_miss_values):
     """Return the ``Sample`` of the columns whose mean square is not far above that in these moments."""
     H = moments.about(centre=False)
     known = np.flatnonzero(column_squares <= MAX_SAMPLE_RATIO * np.diag(H))
@@ -92,13 +96,13 @@ def _sample_of(moments, rows, n_sampled, column_squares, can_know_more):
     H.flat[:: len(known) + 1] *= 1.0 + SAMPLE_DAMPING
     # The inverse of the second moments of m rows of d directions is m / (m - d) times too large, on average.
     factor = 1.0 if n_sampled == rows.n_rows else 1.0 - len(known) / n_sampled
-    return Sample(factor, known, H, QuadraticModel(H), knows_all, can_know_more and not knows_all)
+    return Sample(factor, known, H, QuadraticModel(H), knows_all, may_miss_values and not knows_all)
 
 
 def _rows_with_large_values(rows, standardization, column_squares, columns):
     """Return the numbers of the rows with a large value in one of the ``columns``, in increasing order."""
     shift, inv_scale = (a[columns].astype(np.float64) for a in standardization[:2])
-    size = np.sqrt(LARGE * column_squares[columns]) / inv_scale  # no column here is constant
+    size = np.sqrt(LARGE * column_squares[columns]) / inv_scale  # constant columns are known
     low, high = shift - size, shift + size
 
     def of_block(order):
@@ -110,4 +114,5 @@ def _rows_with_large_values(rows, standardization, column_squares, columns):
             is_large = np.abs(X - shift) * np.sqrt(weight)[:, None] > size
         return order[is_large.any(axis=1)]
 
-    return np.concatenate(list(map_blocks(of_block, rows.blocks())))
+    block_rows = max(FEWEST_BLOCK_ROWS, BLOCK_NUMBERS // len(columns))
+    return np.concatenate(list(map_blocks(of_block, rows.blocks(size=block_rows))))

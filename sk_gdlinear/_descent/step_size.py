@@ -216,8 +216,8 @@ def line_search_step(Z, grad_W, grad_b, weight):
 def lipschitz_constants(backend, rows, standardization, fit_intercept, shuffle, moments=None):
     """Return ``beta`` and ``lambda_1`` of the rows.
 
-    ``lambda_1`` is that of a sample of all rows, or of all if their ``SecondMoments`` are given.  If rows are visited
-    in their own order, long blocks may hold similar rows: then it is the largest of any block.
+    ``lambda_1`` is that of a sample of all rows, or of all if their ``SecondMoments`` are given, those of few rows.  If
+    many rows are visited in their own order, long blocks may hold similar rows: then it is the largest of any block.
     """
     row_norm = max(
         map_blocks(lambda order: backend.max_row_norm(rows, order, standardization, fit_intercept), rows.blocks())

@@ -122,14 +122,43 @@ def make_method(rows, statistics, hyper, start, max_iter, is_warm=False):
     batch_size = min(hyper.batch_size or n, rows.n_rows)
     full_batch = batch_size >= rows.n_rows
     moments = small_moments(rows, standardization) if hyper.allows_curvature else None
-    common = _common(rows, hyper, objective, batch_size, full_batch, moments)
+    common, curvature = _common(rows, hyper, objective, batch_size, full_batch, moments), None
+    if hyper.standardize and not hyper.has_own_steps:
+        curvature = _curvature(common["backend"], rows, statistics, hyper, objective, batch_size, moments)
     return MiniBatchDescent(
         **common,
         state=DescentState(
             adapt(start(standardization), hyper, hyper.average and not full_batch), objective, n_epochs=int(is_warm)
         ),
         reduces_variance=hyper.average and hyper.step is None and hyper.batch_size is not None and max_iter > 1,
-        curvature=_curvature(common["backend"], rows, statistics, hyper, objective, batch_size, moments),
+        curvature=curvature,
+    )
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def make_judge(rows, statistics, hyper, start, width):
+    """Return a descent in standardized variables that makes no epoch, to compute what is left to gain at its start.
+
+    Parameters
+    ----------
+    rows : Rows
+    statistics : StreamStatistics
+        Of all rows and columns.
+    hyper : Hyperparameters
+        With any step, which is not used.
+    start : callable
+        From the ``Standardization`` to the ``Iterate``.
+    width : ndarray of shape (k,) or None
+        Half-width over which a kink of the loss is smoothed.
+    """
+    hyper = replace(hyper, step=1.0, standardize=True, precondition=False, batch_size=None)
+    standardization = standardize(statistics, hyper, rows.X.shape[1], rows.Y.shape[1], rows.X.dtype)
+    objective = make_objective(statistics, hyper, standardization, width)
+    common = _common(rows, hyper, objective, rows.n_rows, full_batch=True)
+    return MiniBatchDescent(
+        **common,
+        state=DescentState(adapt(start(standardization), hyper, average=False), objective, n_epochs=1),
+        curvature=_curvature(common["backend"], rows, statistics, hyper, objective, rows.n_rows),
     )
 
 
@@ -182,10 +211,8 @@ def _common(rows, hyper, objective, batch_size, full_batch, moments=None):
     }
 
 
-def _curvature(backend, rows, statistics, hyper, objective, batch_size, moments):
-    """Return the curvature to buy, or to judge convergence by; None with own steps, or without standardizing."""
-    if statistics.features is None or hyper.has_own_steps:
-        return None
+def _curvature(backend, rows, statistics, hyper, objective, batch_size, moments=None):
+    """Return the curvature to buy, or to judge convergence by; None where its matrix would be too large."""
     rms = statistics.recent_features.spread(hyper.fit_intercept)[0]
     squares = (rms * objective.standardization.inv_scale.astype(np.float64)) ** 2
     newton, costs = choose_newton(backend, rows, objective, hyper.fit_intercept, squares, moments)
