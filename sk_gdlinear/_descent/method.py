@@ -356,6 +356,14 @@ class MiniBatchDescent:
             return True
         return self.curvature.confirms(self._problem(), self.passed.point, self._curved_share(), limit)
 
+    @property
+    def judges_itself(self):
+        """Whether second moments have shown that little is left to gain when the epochs ended."""
+        curvature = self.curvature
+        if curvature is None or curvature.wanted is not False:
+            return curvature is not None
+        return self.objective.loss.is_quadratic and curvature.sampled is not None and curvature.sampled.knows_all
+
     def inspected_gain(self):
         """Return what is left to gain at the parameters evaluated last, and whether that is known.
 

@@ -35,8 +35,7 @@ def certified(result, rows, statistics, hyper, method, make=make_judge):
     make : callable, default=make_judge
         Makes a descent that computes what is left to gain.
     """
-    judges_itself = method.curvature is not None and method.curvature.wanted is not False
-    if result.stop_reason != "converged" or judges_itself:
+    if result.stop_reason != "converged" or method.judges_itself:
         return result
     if statistics.features is None:
         statistics = StreamStatistics.empty(rows.X.shape[1], rows.Y.shape[1], standardize=True)
