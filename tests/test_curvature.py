@@ -581,6 +581,15 @@ def test_badly_conditioned_large_data_buys_once_it_has_paid_for_it(purchases):
     assert excess(model, X, y) <= TOL
 
 
+def test_errors_that_are_all_where_the_loss_does_not_curve_are_no_sign_of_an_optimum():
+    """Huber's epsilon of 1e-7 beside errors of 100: mini-batches hardly move, and a sample knows no curvature."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40_000, 60))
+    y = 100.0 * X[:, 0] + rng.normal(size=40_000)
+    model = fitted(X, y, loss="huber", epsilon=1e-7)
+    assert np.abs(model.predict(X) - y).mean() <= 1.001 * np.abs(X[:, 0] * 100.0 - y).mean()
+
+
 @pytest.mark.parametrize("loss", ["squared_error", "huber"])
 def test_true_buys_at_once_and_false_never(loss, purchases):
     """But for losses whose curvature changes what is left to gain is computed with that of all rows, at the end."""

@@ -354,7 +354,10 @@ class MiniBatchDescent:
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain."""
         if self.curvature is None:
             return True
-        return self.curvature.confirms(self._problem(), self.passed.point, self._curved_share(), limit)
+        point, share = self.passed.point, self._curved_share()
+        if not self.objective.loss.is_quadratic and share <= 1.0 / self.rows.n_rows:
+            point = None  # no error of the sample is where the loss curves
+        return self.curvature.confirms(self._problem(), point, share, limit)
 
     @property
     def judges_itself(self):
