@@ -14,8 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from builders import exact_r2
 from own_objects import LogCosh
-from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear import GDLinearRegressor, estimator
 from sk_gdlinear._descent.method import MiniBatchDescent
+from sk_gdlinear._fit import certificate
 
 TOL = 1e-4  # the default
 
@@ -143,13 +144,24 @@ def test_more_columns_than_rows_need_no_matrix_of_all_columns(params, own):
         assert 1.0 - model.score(X, y) <= 0.1
 
 
-def test_ctrl_c_at_the_end_keeps_the_model(monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("place", [(MiniBatchDescent, "inspected_gain"), (certificate.StreamStatistics, "empty")])
+def test_ctrl_c_at_the_end_keeps_the_model(place, monkeypatch):
+    """While the rows are read for what is left to gain, or for the moments of raw columns, which the fit has not."""
+    ended, fit_loop, function = [], estimator.fit_loop, getattr(*place)
 
-    monkeypatch.setattr(MiniBatchDescent, "inspected_gain", interrupt)
+    def end(*args):
+        ended.append(fit_loop(*args))
+        return ended[-1]
+
+    def interrupt(*args, **kwargs):
+        if ended:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(estimator, "fit_loop", end)
+    monkeypatch.setattr(*place, interrupt)
     X, y, _ = rows(0)
-    model = GDLinearRegressor(learning_rate=0.05, random_state=0, tol=0.1)
+    model = GDLinearRegressor(standardize=False, random_state=0, tol=0.1)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     assert model.stop_reason_ == "interrupted"

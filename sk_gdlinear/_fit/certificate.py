@@ -37,11 +37,11 @@ def certified(result, rows, statistics, hyper, method, make=make_judge):
     """
     if result.stop_reason != "converged" or method.judges_itself:
         return result
-    if statistics.features is None:
-        statistics = StreamStatistics.empty(rows.X.shape[1], rows.Y.shape[1], standardize=True)
-        statistics.add(choose_backend(rows.X), rows.X, rows.Y, rows.weight)
     coef, intercept = result.standardization.to_user(result.W, result.b)
     try:
+        if statistics.features is None:
+            statistics = StreamStatistics.empty(rows.X.shape[1], rows.Y.shape[1], standardize=True)
+            statistics.add(choose_backend(rows.X), rows.X, rows.Y, rows.weight)
         judge = make(rows, statistics, hyper, from_coef(coef, intercept, False), method.objective.width)
         left = _left(judge, hyper.tol) if _counts_all(judge, hyper.penalty, coef) else np.nan
     except KeyboardInterrupt:  # the epochs are over
@@ -53,9 +53,8 @@ def _left(judge, tol):
     """Return what is left to gain relative to the scale of ``tol``, NaN if that is not known."""
     objective, scale = judge.evaluate().standardized, judge.objective_scale()
     gain, is_known = judge.inspected_gain()
-    if objective <= (gain if is_known else tol * scale):  # no objective is below 0
-        gain, is_known = objective, True
-    return gain / max(scale, np.finfo(np.float64).tiny) if is_known else np.nan
+    gain = min(gain, objective) if is_known else objective  # no objective is below 0
+    return gain / max(scale, np.finfo(np.float64).tiny) if is_known or gain <= tol * scale else np.nan
 
 
 def _counts_all(judge, penalty, coef):
