@@ -307,10 +307,10 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             penalty = ElasticNet(check_alpha(self.alpha, d, k), self.l1_ratio if share is None else share)
         elif penalty is not None:
             check_penalty(penalty, d)
-        if not self.positive:
-            return penalty
-        penalty = positive(penalty)
-        check_penalty(Box(penalty.lower, penalty.upper), d)
+        if self.positive:
+            penalty = positive(penalty)
+            if type(self.penalty) is Box:  # its upper bounds may be negative
+                check_penalty(Box(penalty.lower, penalty.upper), d)
         return penalty
 
     def _check_own(self, hyper, statistics):

@@ -7,8 +7,7 @@ from scipy.optimize import lsq_linear, nnls
 from sklearn.linear_model import ElasticNet, Lasso, Ridge
 
 from own_objects import OwnL2
-from sk_gdlinear._descent import quadratic
-from sk_gdlinear._descent.quadratic import LinearSystem, QuadraticModel, _coordinate_descent, damped_solution
+from sk_gdlinear._descent.quadratic import LinearSystem, QuadraticModel, damped_solution
 from sk_gdlinear._objective.penalties import BoxedElasticNet, RescaledPenalty
 
 
@@ -260,49 +259,3 @@ def test_along_a_flat_direction_a_damped_solution_is_long(rng):
         assert along[4] > 1e11
         along = Q.T @ damped_solution(A, Q @ [1.0, 1.0, 1.0, 1.0, 1e-14], noise=1e-13)
         assert_allclose(along, [1.0, 2.0, 1 / 0.3, 10.0, 0.0], rtol=1e-10, atol=1e-6)
-
-
-# --- coordinate descent ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(quadratic.compiled is None, reason="the kernels are not built")
-@pytest.mark.parametrize("trial", range(10))
-@pytest.mark.parametrize("sweeps", [1, 3, 50])
-def test_compiled_coordinate_descent_equals_the_reference(trial, sweeps):
-    rng = np.random.default_rng(trial)
-    d = int(rng.integers(1, 12))
-    A = rng.normal(size=(d + 2, d))
-    A[:, rng.integers(0, d)] *= trial % 3 > 0
-    H, w = A.T @ A / (d + 2), rng.normal(size=d)
-    lower, upper = np.sort(rng.normal(size=(2, d)), axis=0) if trial % 2 else (np.full(d, -np.inf), np.full(d, np.inf))
-    arguments = rng.choice([0.0, 0.2], d), rng.choice([0.0, 0.1], d), lower, upper, sweeps, 1e-12
-    w = np.clip(w, lower, upper)
-    results = []
-    for descend in (_coordinate_descent, quadratic.compiled.coordinate_descent):
-        at, q = w.copy(), H @ (w - 1.0)
-        gain = descend(H, at, q, *arguments)
-        results.append([gain, at, q])
-        assert_allclose(q, H @ (at - 1.0), rtol=1e-9, atol=1e-12)
-    for want, got in zip(*results, strict=True):
-        assert_allclose(got, want, rtol=1e-9, atol=1e-12)
-
-
-def test_a_sweep_minimises_along_each_coordinate_and_says_what_the_last_one_gained():
-    """By hand: w = (1, 0) → soft(1 · 1 − 0.5, 0.1) = 0.4, and then the second coordinate with the gradient so far."""
-    H, w, q = np.array([[1.0, 0.5], [0.5, 2.0]]), np.array([1.0, 0.0]), np.array([0.5, -3.0])
-    one = np.full(2, 0.1), np.zeros(2), np.full(2, -np.inf), np.array([np.inf, 1.2])
-    gain = _coordinate_descent(H, w, q, *one, 1, 0.0)
-    assert_allclose(w, [0.4, 1.2])  # (3 + 0.3 − 0.1) / 2 = 1.6, beyond the bound
-    assert_allclose(q, [0.5 - 0.6 + 0.6, -3.0 - 0.3 + 2.4])
-    assert_allclose(gain, 0.5 * 0.6**2 + 0.5 * 2.0 * 1.2**2)
-
-
-@pytest.mark.skipif(quadratic.compiled is None, reason="the kernels are not built")
-def test_compiled_coordinate_descent_refuses_arrays_of_other_shapes():
-    a, b = np.zeros(2), np.zeros(3)
-    for wrong in range(5):
-        arrays = [b if i == wrong else a for i in range(6)]
-        with pytest.raises(ValueError, match="shapes of d variables"):
-            quadratic.compiled.coordinate_descent(np.eye(2), *arrays, 1, 0.0)
-    with pytest.raises(ValueError, match="shapes of d variables"):
-        quadratic.compiled.coordinate_descent(np.zeros((2, 3)), *[a] * 6, 1, 0.0)

@@ -156,9 +156,12 @@ def check_start(coef_init, intercept_init, d, k):
     """Return the start as arrays of shape (k, d) and (k,), zeros where not given."""
     start = []
     for name, value, shape in (("coef_init", coef_init, (k, d)), ("intercept_init", intercept_init, (k,))):
+        if value is None:
+            start.append(np.zeros(shape))
+            continue
         if np.iscomplexobj(value):
             raise ValueError(f"{name} must be real, got complex numbers.")
-        value = np.zeros(shape) if value is None else np.asarray(value, dtype=np.float64, order="C")
+        value = np.asarray(value, dtype=np.float64, order="C")
         if value.shape not in ({shape, shape[1:]} if k == 1 else {shape}):
             raise ValueError(f"{name} must hold {k} target(s) and have shape {shape}; got shape {value.shape}.")
         if not np.isfinite(value).all():

@@ -71,15 +71,16 @@ class Moments:
 
     def spread(self, centre):
         """Root mean square and largest absolute value about the mean, or about 0 if not ``centre``."""
-        middle = self.mean if centre else 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             mean_square = self.square_deviation / self.count
-            rms = np.sqrt(mean_square if centre else mean_square + self.mean**2)
-            largest = np.maximum(self.high - middle, middle - self.low)
-        if centre:  # a constant column has no spread, also where rounding has left some
-            rms[self.low == self.high] = largest[self.low == self.high] = 0.0
+            if not centre:
+                rms, largest = np.sqrt(mean_square + self.mean * self.mean), np.maximum(self.high, -self.low)
+            else:
+                rms, largest = np.sqrt(mean_square), np.maximum(self.high - self.mean, self.mean - self.low)
+                if (is_constant := self.low == self.high).any():  # no spread, also where rounding has left some
+                    rms[is_constant] = largest[is_constant] = 0.0
         # Squares of very large or very small numbers leave the range of float64.
-        return np.where(np.isfinite(rms) & (rms > 0.0), rms, largest), largest
+        return np.where((rms > 0.0) & (rms < np.inf), rms, largest), largest
 
 
 def add_moments(X, order, weight, moments):

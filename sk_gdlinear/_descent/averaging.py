@@ -1,6 +1,5 @@
 """The moving parameters of a descent and their running average."""
 
-from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,11 +63,8 @@ class Iterate:
 
     def copy(self):
         """Return an independent copy."""
-        twin = copy(self)
-        twin.W, twin.b = self.W.copy(), self.b.copy()
-        if self.mean_W is not None:
-            twin.mean_W, twin.mean_b = self.mean_W.copy(), self.mean_b.copy()
-        return twin
+        means = (None, None) if self.mean_W is None else (self.mean_W.copy(), self.mean_b.copy())
+        return Iterate(self.W.copy(), self.b.copy(), *means, self.t, self.n_averaged, self.gain, self.mean_step)
 
     def mapped(self, move):
         """Return the iterate with other parameters, ``move(W, b)`` of the newest ones and of the average."""

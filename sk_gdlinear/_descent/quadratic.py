@@ -18,10 +18,10 @@ Computational Mathematics 15, 2015).
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.lapack import dpocon, dpotrf, dpotrs
+from scipy.linalg.lapack import dlange, dpocon, dpotrf, dpotrs
 
-from .._kernels import quadratic as compiled
 from .._objective.penalties import BoxedElasticNet
+from .kinks import Kinks, coordinate_descent, free_system, share_to_kink, violation
 
 # Eigenvalue, relative to the largest, below which a direction counts as flat; times the number of columns, twice the
 # rounding of products if that is more.  Columns of condition 1e6 have eigenvalues down to 1e-12.
@@ -50,9 +50,6 @@ FLAT_SLOPE = 1e-13
 PROXIMAL_ITERATIONS = 5000
 PROXIMAL_CHANGE = 1e-13
 
-# Powers of the scale of a variable by which l1, l2 and the two bounds are divided.
-SCALE_POWERS = (1, 2, -1, -1)
-
 
 class Minimum(NamedTuple):
     """The minimum of a model."""
@@ -77,6 +74,7 @@ class QuadraticModel:
         inverse = 1.0 / self.scale
         self.H = H * np.multiply.outer(inverse, inverse)
         np.fill_diagonal(self.H, np.where(diagonal > 0.0, 1.0, 0.0))
+        self.factors = inverse, inverse * inverse, self.scale, self.scale  # of l1, l2 and the bounds
         self._systems = {}
 
     def minimise(self, W, grad_W, penalty, negligible=0.0, rough=0.0):
@@ -97,7 +95,8 @@ class QuadraticModel:
         U, grad_U, parts = W * self.scale, grad_W / self.scale, []
         for t in range(len(W)):
             l1, l2, lower, upper = (
-                self._scaled(a, power, t) for a, power in zip(penalty[:4], SCALE_POWERS, strict=True)
+                None if a is None else a[t].astype(np.float64) * factor
+                for a, factor in zip(penalty[:4], self.factors, strict=True)
             )
             if lower is None and (l1 is None or not l1.any()):
                 parts.append(self._smooth(U[t], grad_U[t], l2))
@@ -106,10 +105,6 @@ class QuadraticModel:
                 parts.append(self._with_kinks(U[t], grad_U[t], kinks, negligible, rough))
         U = np.array([u for u, _, _ in parts])
         return Minimum(U / self.scale, float(sum(gain for _, gain, _ in parts)), all(exact for *_, exact in parts))
-
-    def _scaled(self, values, power, t):
-        """Return the values of a penalty for target ``t`` in scaled variables; None for None."""
-        return None if values is None else values[t].astype(np.float64) / self.scale**power
 
     def _system(self, l2):
         """Return the linear system of ``H + diag(l2)``, factored once."""
@@ -131,51 +126,49 @@ class QuadraticModel:
         if lower is None:
             upper = np.full(len(l1), np.inf)
             lower = -upper
-        return Kinks(l1, l2, lower, upper, np.diag(self.H) + l2 > 0.0)
+        return Kinks(l1, l2, lower, upper)
 
     def _with_kinks(self, u, gradient, penalty, negligible, rough):
         """Return the minimum of the model with absolute values or bounds."""
-        w, q = np.clip(u, penalty.lower, penalty.upper), gradient.copy()
-        if (w != u).any():
+        w, q = np.minimum(np.maximum(u, penalty.lower), penalty.upper), gradient.copy()
+        if is_inside := bool((w == u).all()):
+            w = u.copy()
+        else:
             q += self.H @ (w - u)
-        scale = abs(float(gradient @ u)) + float(penalty.l1 @ np.abs(u)) + 0.5 * float(np.square(gradient).sum())
-        left = penalty.violation(w, q)
-        if 0.5 * float(left @ left) <= NEGLIGIBLE * scale and (w == u).all():
+        scale = abs(float(gradient @ u)) + float(penalty.l1 @ np.abs(u)) + 0.5 * float(gradient @ gradient)
+        left = violation(self.H, w, q, *penalty)
+        if left <= NEGLIGIBLE * scale and is_inside:
             return w, 0.0, True
         negligible = max(negligible, NEGLIGIBLE * scale)
         for _ in range(ROUNDS):
-            coordinate_descent(self.H, w, q, *penalty[:4], SWEEPS, negligible)
+            coordinate_descent(self.H, w, q, *penalty, SWEEPS, negligible)
             if rough > 0.0:
-                left = penalty.violation(w, q)
-                if 0.5 * float(left @ left) <= rough:
+                left = violation(self.H, w, q, *penalty)
+                if left <= rough:
                     break
             self._newton_on_support(w, q, penalty, FLAT_SLOPE * np.sqrt(scale))
             q = gradient + self.H @ (w - u)  # without the rounding of many small changes
-            left = penalty.violation(w, q)
-            if 0.5 * float(left @ left) <= negligible:
+            left = violation(self.H, w, q, *penalty)
+            if left <= negligible:
                 break
         moved = w - u
         falls = -(float(gradient @ moved) + 0.5 * float(moved @ (self.H @ moved))) + penalty.value(u) - penalty.value(w)
-        return w, max(falls, 0.0), 0.5 * float(left @ left) <= max(negligible, rough, 1e-6 * falls)
+        return w, max(falls, 0.0), left <= max(negligible, rough, 1e-6 * falls)
 
     def _newton_on_support(self, w, q, penalty, noise):
         """Minimise over the coefficients that are neither 0 nor at a bound, in place, as far as signs stay."""
         for _ in range(SHORTENED_STEPS):
-            free = np.flatnonzero(penalty.is_free(w))
+            free, A, slope = free_system(self.H, w, q, *penalty)
             if not len(free):
                 return
-            signs = np.sign(w[free])
-            slope = q[free] + penalty.l2[free] * w[free] + penalty.l1[free] * signs
-            A = self.H[np.ix_(free, free)]
-            A.flat[:: len(A) + 1] += penalty.l2[free]
             step = -damped_solution(A, slope, noise)
-            share, hit, value = penalty.largest_share(w[free], step, free)
+            share, hit, value = share_to_kink(w, step, free, penalty.l1, penalty.lower, penalty.upper)
             w[free] += share * step
-            q += share * (self.H[:, free] @ step)
-            if hit is None:
+            q += share * (step @ self.H[free])
+            if hit < 0:
                 return
-            q += (value - w[free[hit]]) * self.H[:, free[hit]]
-            w[free[hit]] = value
+            q += (value - w[hit]) * self.H[hit]
+            w[hit] = value
 
     def _proximal_gradient(self, W, grad_W, penalty):
         """Return the minimum of the model with a user-defined penalty, by accelerated proximal gradients."""
@@ -231,9 +224,10 @@ def damped_solution(A, r, noise=0.0):
     If ``r`` points along a flat direction the solution is long, as there is no minimum.  If the part of ``r``
     along flat directions is at most ``noise``, it counts as 0.
     """
-    factor, damping = _cholesky(A), DAMPING * float(np.abs(A).sum(axis=0).max(initial=0.0))
+    factor = _cholesky(A)
     if factor is not None:
         return dpotrs(factor, r, lower=True)[0]
+    damping = DAMPING * dlange("1", A.T)
     factor, failed = dpotrf(A + damping * np.eye(len(A)), lower=True, clean=False)
     while failed:
         damping *= 10.0
@@ -256,83 +250,8 @@ def damped_solution(A, r, noise=0.0):
 
 def _cholesky(A):
     """Return the factor of Cholesky's method, None where it does not keep enough digits."""
-    factor, failed = dpotrf(A, lower=True, clean=False)
+    factor, failed = dpotrf(A.T, lower=True, clean=False)  # A is symmetric, and in this order it is not transposed
     if failed:
         return None
-    reciprocal, _ = dpocon(factor, np.abs(A).sum(axis=0).max(initial=0.0), uplo="L")
+    reciprocal, _ = dpocon(factor, dlange("1", A.T), uplo="L")
     return factor if reciprocal >= CHOLESKY_CONDITION else None
-
-
-class Kinks(NamedTuple):
-    """Absolute values, squares and bounds of scaled coefficients of one target, each of shape (d,)."""
-
-    l1: np.ndarray
-    l2: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    moves: np.ndarray  # whether the model depends on the coefficient
-
-    def value(self, w):
-        """Return the penalty of coefficients within the bounds."""
-        return float(self.l1 @ np.abs(w) + 0.5 * (self.l2 * w) @ w)
-
-    def is_free(self, w):
-        """Whether each coefficient is neither at a kink nor at a bound."""
-        return self.moves & ((w != 0.0) | (self.l1 == 0.0)) & (w > self.lower) & (w < self.upper)
-
-    def violation(self, w, q):
-        """Return by how much each coefficient violates the conditions of a minimum; ``q`` is the loss's gradient."""
-        slope = q + self.l2 * w
-        right = slope + np.where(w >= 0.0, self.l1, -self.l1)
-        left = slope + np.where(w > 0.0, self.l1, -self.l1)
-        downhill = np.maximum(np.where(w < self.upper, -right, 0.0), np.where(w > self.lower, left, 0.0))
-        return np.where(self.moves, np.maximum(downhill, 0.0), 0.0)
-
-    def largest_share(self, w, step, free):
-        """Return the share of a step until a coefficient meets 0 or a bound, its place, and its value there.
-
-        The share is 1, and the place None, if none does.
-        """
-        lower = np.where((w > 0.0) & (self.l1[free] > 0.0), np.maximum(self.lower[free], 0.0), self.lower[free])
-        upper = np.where((w < 0.0) & (self.l1[free] > 0.0), np.minimum(self.upper[free], 0.0), self.upper[free])
-        ends = np.where(step < 0.0, lower, upper)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shares = np.where(step != 0.0, (ends - w) / step, np.inf)
-        hit = int(shares.argmin())
-        return (1.0, None, 0.0) if shares[hit] >= 1.0 else (float(shares[hit]), hit, float(ends[hit]))
-
-
-def _coordinate_descent(H, w, q, l1, l2, lower, upper, sweeps, tolerance):
-    """Minimise along one coordinate after the other, in place; return the gain of the last sweep.
-
-    Parameters
-    ----------
-    H : ndarray of shape (d, d)
-    w, q : ndarray of shape (d,)
-        The coefficients, and the gradient of the quadratic function there; both are updated.
-    l1, l2, lower, upper : ndarray of shape (d,)
-        The penalty.
-    sweeps : int
-        Sweeps over all coordinates, at most.
-    tolerance : float
-        Gain of a sweep after which it is the last.
-    """
-    for _ in range(sweeps):
-        gain = 0.0
-        for j in range(len(w)):
-            curvature = H[j, j] + l2[j]
-            if not curvature > 0.0:
-                continue
-            point = H[j, j] * w[j] - q[j]
-            point = (point - max(-l1[j], min(l1[j], point))) / curvature
-            change = max(lower[j], min(upper[j], point)) - w[j]
-            if change != 0.0:
-                w[j] += change
-                gain += 0.5 * curvature * change * change
-                q += change * H[j]
-        if not gain > tolerance:
-            break
-    return gain
-
-
-coordinate_descent = _coordinate_descent if compiled is None else compiled.coordinate_descent

@@ -14,7 +14,8 @@ from scipy.sparse import issparse
 
 from .._data.order import as_slice
 from .._data.standardize import Standardization
-from .._descent.quadratic import QuadraticModel, coordinate_descent
+from .._descent.kinks import coordinate_descent
+from .._descent.quadratic import QuadraticModel
 from .._objective.losses import SquaredError
 from .._objective.objective import problem_of_loss, rescale_penalty
 from .._objective.penalties import ElasticNet, positive

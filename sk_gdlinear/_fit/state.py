@@ -1,7 +1,7 @@
 """The state of a model between calls, and the mark of its format when it is saved."""
 
 import copy
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -318,4 +318,4 @@ def unmarked(state):
 
 
 def _fields(record):
-    return {f.name: getattr(record, f.name) for f in fields(record)}
+    return dict(vars(record))

@@ -441,6 +441,8 @@ def largest_loss(loss, size):
         return loss.largest(size)
     # All errors are equal then, on either side: built-in losses are concave in the square of the error.
     with np.errstate(over="ignore", invalid="ignore"):
+        if loss.is_quadratic:
+            return loss.value(size)
         return np.fmax(loss.value(size), loss.value(-size))  # of infinite terms one side may have no value
 
 

@@ -62,7 +62,7 @@ class Objective:
         width = (baseline.spread if first else width) if has_kink else None
         loss = user_loss.smoothed(width) if has_kink else user_loss
         inv_unit = standardization.target_inv_scale.astype(np.float64)
-        lipschitz = np.broadcast_to(np.asarray(loss.lipschitz, dtype=np.float64), inv_unit.shape)
+        lipschitz = np.full(inv_unit.shape, loss.lipschitz, dtype=np.float64)
         if type(loss) in COMPILED:
             line = clipped_line(loss, symmetric=has_kink and first)
             rescaled = line.scaled(inv_unit, standardization.shift.dtype)
@@ -127,7 +127,7 @@ def rescale_penalty(penalty, standardization, lipschitz):
     if not is_compiled(penalty):
         return RescaledPenalty(penalty, inv_scale * standardization.unit[:, None], inv_unit**2 / lipschitz)
     l1, l2, lower, upper = strengths_and_bounds(penalty)
-    if not (np.any(l1) or np.any(l2)) and lower is None:
+    if lower is None and not (l1.any() or l2.any()):
         return BoxedElasticNet()
     most = np.sqrt(float(np.finfo(dtype).max))  # so that no product with a step overflows; as good as infinite
     with np.errstate(over="ignore"):
@@ -135,21 +135,20 @@ def rescale_penalty(penalty, standardization, lipschitz):
         l2 = np.minimum(l2 * inv_scale * inv_scale / lipschitz[:, None], most).astype(dtype)
     if lower is None:
         return BoxedElasticNet(l1, l2)
-    shape = (len(inv_unit), len(inv_scale))
-    rescaled = (_rescaled_bound(a, shape, inv_scale, inv_unit, dtype) for a in (lower, upper))
+    rescaled = (_rescaled_bound(a, inv_scale, inv_unit, dtype) for a in (lower, upper))
     return BoxedElasticNet(l1, l2, *rescaled, _penalty_of_constants(penalty, inv_scale, inv_unit**2 / lipschitz))
 
 
 def _penalty_of_constants(box, inv_scale, factor):
     """Return the penalty per target of the coefficients of constant columns, at the bounds nearest to 0; None for 0."""
+    if inv_scale.all():
+        return None
     l1, l2, *_ = strengths_and_bounds(box)
     size = np.abs(nearest_to_zero(box)) * (inv_scale == 0.0)
     return None if not size.any() else factor * (l1 * size + 0.5 * l2 * size * size).sum(axis=-1)
 
 
-def _rescaled_bound(bound, shape, inv_scale, inv_unit, dtype):
-    """Return a bound of standardized coefficients; that of a constant column, whose coefficient is 0, is 0."""
-    bound = np.broadcast_to(bound, shape) * inv_unit[:, None]
-    with np.errstate(over="ignore"):
-        bound = np.divide(bound, inv_scale, out=np.zeros(shape), where=np.broadcast_to(inv_scale > 0.0, shape))
-        return bound.astype(dtype)
+def _rescaled_bound(bound, inv_scale, inv_unit, dtype):
+    """Return a bound of standardized coefficients, (k, d); that of a constant column, whose coefficient is 0, is 0."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return np.where(inv_scale > 0.0, bound * inv_unit[:, None] / inv_scale, 0.0).astype(dtype)

@@ -313,7 +313,8 @@ class BoxedElasticNet(NamedTuple):
             return np.zeros(len(W))
         W = W.astype(np.float64, copy=False)
         with np.errstate(over="ignore"):  # infinite where it is not a number
-            value = (self.l1 * np.abs(W) + 0.5 * self.l2 * W * W).sum(axis=1)
+            size = np.abs(W)
+            value = (size * (self.l1 + 0.5 * self.l2 * size)).sum(axis=1)
         return value if self.constant is None else value + self.constant
 
     def of_target(self, t):
@@ -326,7 +327,7 @@ class BoxedElasticNet(NamedTuple):
 
     def at_zero(self, shape):
         """Return the penalty of coefficients 0 per target, infinite where they are not allowed."""
-        value = self.value(np.zeros(shape))
+        value = np.zeros(shape[0]) if self.constant is None else self.constant
         if self.lower is None:
             return value
         return np.where((self.lower > 0.0).any(axis=1) | (self.upper < 0.0).any(axis=1), np.inf, value)
@@ -340,11 +341,11 @@ class BoxedElasticNet(NamedTuple):
         Learning and Online Optimization", JMLR 11, 2010), and where descent has converged it is the optimum whatever
         the steps were.
         """
-        if self.is_zero:
+        if self.is_zero or (self.lower is None and step == 0.0):
             return W
         width = step * self.l1
-        W = (W - np.clip(W, -width, width)) / (1.0 + step * self.l2)
-        return W if self.lower is None else np.clip(W, self.lower, self.upper)
+        W = (W - np.minimum(np.maximum(W, -width), width)) / (1.0 + step * self.l2)
+        return W if self.lower is None else np.minimum(np.maximum(W, self.lower), self.upper)
 
 
 class RescaledPenalty:
