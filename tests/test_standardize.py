@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
 
 from builders import standardization_of
+from sk_gdlinear._data import standardize
 from sk_gdlinear._data.rows import Rows
 from sk_gdlinear._data.standardize import Standardization, StandardizedRows, weighted_rows
 from sk_gdlinear._descent.backend import DENSE, REFERENCE, SPARSE
@@ -185,3 +187,33 @@ def test_the_largest_row_norm_is_that_of_all_rows_wherever_it_is(compiled, spars
     for places in (order, order[::-1]):
         got = backend.max_row_norm(rows, np.ascontiguousarray(places), standardization, fit_intercept)
         np.testing.assert_allclose(got, norms.max(), rtol=1e-6)
+
+
+# --- rows in float64 -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [None, np.array([4, 0, 2])], ids=["all columns", "some"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("d", [5, 40])
+def test_rows_are_standardized_in_float64_by_either_implementation(rng, d, dtype, columns):
+    """Bit by bit as NumPy does it on the chosen rows; into a part of a larger array, whose rest stays as it was."""
+    X = (1e3 + rng.normal(size=(700, d))).astype(dtype)
+    order = rng.permutation(700)[:600]
+    used = np.arange(d) if columns is None else columns
+    shift, inv_scale = X.mean(axis=0, dtype=np.float64)[used], rng.uniform(0.5, 2.0, len(used))
+    want = (X[order][:, used].astype(np.float64) - shift) * inv_scale
+    for implementation in {standardize._standardized_rows, standardize.standardized_rows}:
+        Z = np.full((600, len(used) + 1), 7.0)
+        implementation(X, order, columns, shift, inv_scale, Z[:, :-1])
+        assert_array_equal(Z[:, :-1], want)
+        assert (Z[:, -1] == 7.0).all()
+
+
+@pytest.mark.skipif(standardize.dense is None, reason="the kernels are not built")
+@pytest.mark.parametrize("wrong", ["rows", "columns", "maps", "order of the numbers"])
+def test_compiled_rows_refuse_memory_of_another_shape(rng, wrong):
+    X, order, Z, maps = rng.normal(size=(9, 3)), np.arange(4), np.empty((4, 3)), [np.zeros(3), np.ones(3)]
+    Z = {"rows": Z[:3], "columns": Z[:, :2], "order of the numbers": np.empty((3, 4)).T}.get(wrong, Z)
+    maps = [np.zeros(2), np.ones(3)] if wrong == "maps" else maps
+    with pytest.raises(ValueError, match="shape of the standardized rows"):
+        standardize.dense.standardized_rows(X, order, None, *maps, Z)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
+from .standardize import standardized_rows
 from .threads import map_blocks, parts, shared_size
 
 # Rows whose products are computed at once, and entries of sparse rows.
@@ -54,7 +55,7 @@ class SecondMoments:
     def add(self, Z, weight=None):
         """Add dense rows ``Z``, in place."""
         if weight is None:
-            self.add_sums(float(len(Z)), Z.sum(axis=0), Z[:, self.last].T @ Z)
+            self.add_sums(float(len(Z)), np.ones(len(Z)) @ Z, Z[:, self.last].T @ Z)
         else:
             rooted = Z * np.sqrt(weight)[:, None]
             self.add_sums(float(weight.sum()), weight @ Z, rooted[:, self.last].T @ rooted)
@@ -139,26 +140,26 @@ def second_moments(rows, standardization, weight=None, order=None, columns=None,
     if columns is not None:
         shift, inv_scale = shift[columns], inv_scale[columns]
         standardization = standardization._replace(shift=shift, inv_scale=inv_scale)
-    weight = rows.weight if weight is None else weight
+    weight, maps = rows.weight if weight is None else weight, (shift.astype(np.float64), inv_scale.astype(np.float64))
 
     def of_blocks(blocks):
         moments, memory = SecondMoments.empty(len(shift), n_last), np.empty((0, len(shift)))
         for block in blocks:
             s = None if weight is None else weight[block].astype(np.float64)
             if s is not None and not s.all():
-                block, s = _places(block)[s != 0.0], s[s != 0.0]
-            X = rows.X[block] if columns is None else rows.X[block][:, columns]
-            if issparse(X):
+                block, s = _numbers(block)[s != 0.0], s[s != 0.0]
+            if issparse(rows.X):
+                X = rows.X[block] if columns is None else rows.X[block][:, columns]
                 moments.add_sums(*_sparse_sums(X, standardization, s, moments.last))
-            else:
-                if len(memory) < len(X):  # the same memory for all blocks
-                    memory = np.empty(X.shape)
-                Z = np.subtract(X, shift, out=memory[: len(X)], dtype=np.float64)
-                Z *= inv_scale
-                moments.add(Z, s)
+                continue
+            order = _numbers(block)
+            if len(memory) < len(order):  # the same memory for all blocks
+                memory = np.empty((len(order), len(shift)))
+            standardized_rows(rows.X, order, columns, *maps, memory[: len(order)])
+            moments.add(memory[: len(order)], s)
         return moments
 
-    blocks = list(_blocks(rows, order))
+    blocks = _blocks(rows, order)
     moments = SecondMoments.empty(len(shift), n_last)
     for part in map_blocks(of_blocks, [blocks[part] for part in parts(len(blocks))]):
         moments.merge(part)
@@ -166,21 +167,20 @@ def second_moments(rows, standardization, weight=None, order=None, columns=None,
 
 
 def _blocks(rows, order):
-    """Yield the rows in blocks, as slices where they lie one after the other."""
+    """Return blocks of the rows: their numbers, or slices where they lie one after the other."""
     size = BLOCK_ROWS
     if issparse(rows.X):
         size = max(size, BLOCK_ENTRIES * rows.X.shape[0] // max(rows.X.nnz, 1))
     n = rows.n_rows if order is None else len(order)
     size = shared_size(n, size)
     if order is None and rows.kept is None:
-        yield from (slice(start, min(start + size, n)) for start in range(0, n, size))
-        return
+        return [slice(start, min(start + size, n)) for start in range(0, n, size)]
     order = rows.order if order is None else order
-    yield from (order[start : start + size] for start in range(0, len(order), size))
+    return [order[start : start + size] for start in range(0, n, size)]
 
 
-def _places(block):
-    return np.arange(block.start, block.stop) if isinstance(block, slice) else block
+def _numbers(block):
+    return np.arange(block.start, block.stop, dtype=np.intp) if isinstance(block, slice) else block
 
 
 def _sparse_sums(X, standardization, weight, last):

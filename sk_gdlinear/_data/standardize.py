@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
+from .._kernels import dense
+
 # Rows standardized at once.
 BLOCK_ROWS = 256
 
@@ -187,8 +189,25 @@ def weighted_rows(rows, order, standardization, fit_intercept):
         return Z if rows.weight is None else Z.times(np.sqrt(rows.weight[order]))
     d = rows.X.shape[1]
     Z = np.ones((len(order), d + bool(fit_intercept)))
-    for start in range(0, len(order), BLOCK_ROWS):
-        Z[start : start + BLOCK_ROWS, :d] = standardization.rows(rows.X[order[start : start + BLOCK_ROWS]])
+    maps = (a.astype(np.float64) for a in (standardization.shift, standardization.inv_scale))
+    standardized_rows(rows.X, order, None, *maps, Z[:, :d])
     if rows.weight is not None:
         Z *= np.sqrt(rows.weight[order])[:, None]
     return Z
+
+
+def _standardized_rows(X, order, columns, shift, inv_scale, Z):
+    """Write the dense rows ``order``, of some columns or of all for None, to ``Z``, standardized.
+
+    ``Z``, the ``shift`` and the ``inv_scale`` of these columns are float64, whatever ``X``.  This is the reference
+    implementation.
+    """
+    rows = X[order]
+    np.subtract(rows if columns is None else rows[:, columns], shift, out=Z, dtype=np.float64)
+    Z *= inv_scale
+
+
+def standardized_rows(X, order, columns, shift, inv_scale, Z):
+    """Write rows to ``Z`` as ``_standardized_rows`` does, compiled if they are in an array of NumPy."""
+    is_compiled = dense is not None and isinstance(X, np.ndarray)
+    (dense.standardized_rows if is_compiled else _standardized_rows)(X, order, columns, shift, inv_scale, Z)

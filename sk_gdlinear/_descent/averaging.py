@@ -88,8 +88,10 @@ class Iterate:
         if not with_penalty:
             return
         self.mean_step += float(averaging_weights[0] * (steps[0] - self.mean_step))
-        if (steps != self.mean_step).any():
-            for step, weight in zip(steps[1:].tolist(), averaging_weights[1:].tolist(), strict=True):
+        others = np.flatnonzero(steps[1:] != self.mean_step)  # the average stays while steps equal it
+        if len(others):
+            part = slice(1 + others[0], None)
+            for step, weight in zip(steps[part].tolist(), averaging_weights[part].tolist(), strict=True):
                 self.mean_step += weight * (step - self.mean_step)
 
     def compare(self, on_the_way, objective, share):

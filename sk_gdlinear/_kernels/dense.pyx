@@ -2,8 +2,8 @@
 """The compiled backend for dense rows.
 
 Each function has the arguments and the results of the reference implementation of the same name: ``epoch``,
-``gradient``, ``derivatives`` and ``errors`` in ``_descent.epoch``, ``max_row_norm`` in ``_data.standardize``, and
-``moments`` is ``add_moments`` in ``_data.statistics``.  Tests hold them equal.  ``products.pxi`` contains the products
+``gradient``, ``derivatives`` and ``errors`` in ``_descent.epoch``, ``max_row_norm`` and ``standardized_rows`` in
+``_data.standardize``, and ``moments`` is ``add_moments`` in ``_data.statistics``.  Tests hold them equal.  ``products.pxi`` contains the products
 of rows.  The data are never copied as a whole.
 """
 
@@ -525,6 +525,29 @@ def _max_row_norm(
             if norm > largest:
                 largest = norm
     return largest
+
+
+def standardized_rows(
+    const floating[:, ::1] X, const Py_ssize_t[::1] order, const Py_ssize_t[::1] columns, const double[::1] shift,
+    const double[::1] inv_scale, double[:, :] Z,
+):
+    """Write the rows ``order``, of some columns or of all for None, to ``Z`` in float64, standardized."""
+    cdef Py_ssize_t n = order.shape[0], p = Z.shape[1], i, j
+    cdef const floating *x
+    cdef double *z
+    if not (shift.shape[0] == inv_scale.shape[0] == p and Z.shape[0] == n and Z.strides[1] == sizeof(double)
+            and p == (X.shape[1] if columns is None else columns.shape[0])):
+        raise ValueError("Z must have the shape of the standardized rows, and contiguous rows.")
+    if p == 0:
+        return
+    with nogil:
+        for i in range(n):
+            x, z = &X[order[i], 0], &Z[i, 0]
+            if columns is None:
+                _standardize_as_double(x, &X[order[min(i + 4, n - 1)], 0], &shift[0], &inv_scale[0], p, z)
+            else:
+                for j in range(p):
+                    z[j] = (<double>x[columns[j]] - shift[j]) * inv_scale[j]
 
 
 def moments(X, order, weight, moments):

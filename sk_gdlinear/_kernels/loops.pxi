@@ -15,6 +15,12 @@ cdef extern from "loops.h" nogil:
     void gd_standardize_float(
         const float *x, const float *ahead, const float *shift, const float *inv_scale, Py_ssize_t d, float *z,
     ) noexcept
+    void gd_standardize_as_double_double(
+        const double *x, const double *ahead, const double *shift, const double *inv_scale, Py_ssize_t d, double *z,
+    ) noexcept
+    void gd_standardize_as_double_float(
+        const float *x, const float *ahead, const double *shift, const double *inv_scale, Py_ssize_t d, double *z,
+    ) noexcept
     double gd_square_norm_double(const double *x, const double *shift, const double *inv_scale, Py_ssize_t d) noexcept
     float gd_square_norm_float(const float *x, const float *shift, const float *inv_scale, Py_ssize_t d) noexcept
     void gd_scale_double(const double *W, const double *inv_scale, Py_ssize_t d, double *V) noexcept
@@ -97,6 +103,15 @@ cdef inline void _standardize(
         gd_standardize_double(x, ahead, shift, inv_scale, d, z)
     else:
         gd_standardize_float(x, ahead, shift, inv_scale, d, z)
+
+
+cdef inline void _standardize_as_double(
+    const floating *x, const floating *ahead, const double *shift, const double *inv_scale, Py_ssize_t d, double *z,
+) noexcept nogil:
+    if floating is double:
+        gd_standardize_as_double_double(x, ahead, shift, inv_scale, d, z)
+    else:
+        gd_standardize_as_double_float(x, ahead, shift, inv_scale, d, z)
 
 
 cdef inline floating _square_norm(
