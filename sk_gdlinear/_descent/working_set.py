@@ -16,8 +16,8 @@ from .newton import Proposal, ProximalNewton
 from .quadratic import QuadraticModel
 
 # Columns of the first working set, and by how much it is larger than the number of coefficients other than 0.
-FIRST_COLUMNS = 100
-GROWTH = 2
+FIRST_COLUMNS = 30
+GROWTH = 3
 
 # The part of the duality gap over all columns that the minimum over a working set may leave to gain, if the set has
 # more than ``FEW_COLUMNS`` columns and a larger share than ``MANY_ADDED`` of them is new.

@@ -1,5 +1,7 @@
 """The mean loss of given parameters over all rows."""
 
+import math
+
 import numpy as np
 from scipy.sparse import issparse
 
@@ -53,8 +55,12 @@ def weighted_median(A, weight):
 
 def weighted_quantile(A, weight, quantile):
     """Return the weighted quantile of each column: the smallest value up to which there is that share of the weight."""
+    quantile = quantile - 1e-9  # the slack is for rounding: weights must equal repeated rows
+    if weight is None:
+        first = max(math.ceil(quantile * len(A)) - 1, 0)
+        return np.partition(A, first, axis=0)[first]
     place = np.argsort(A, axis=0)
-    share = np.ones(A.shape) if weight is None else weight.astype(np.float64)[place]
+    share = weight.astype(np.float64)[place]
     share = np.cumsum(share, axis=0) / share.sum(axis=0)
-    first = (share < quantile - 1e-9).sum(axis=0)  # the slack is for rounding: weights must equal repeated rows
+    first = (share < quantile).sum(axis=0)
     return np.take_along_axis(A, np.take_along_axis(place, first[None], axis=0), axis=0)[0]
