@@ -188,7 +188,8 @@ def weighted_rows(rows, order, standardization, fit_intercept):
         Z = Z.with_column_of_ones() if fit_intercept else Z
         return Z if rows.weight is None else Z.times(np.sqrt(rows.weight[order]))
     d = rows.X.shape[1]
-    Z = np.ones((len(order), d + bool(fit_intercept)))
+    Z = np.empty((len(order), d + bool(fit_intercept)))
+    Z[:, d:] = 1.0
     maps = (a.astype(np.float64) for a in (standardization.shift, standardization.inv_scale))
     standardized_rows(rows.X, order, None, *maps, Z[:, :d])
     if rows.weight is not None:

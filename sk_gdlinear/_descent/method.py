@@ -90,6 +90,7 @@ class MiniBatchDescent:
     cache: dict = field(default_factory=dict)
     passed: Passed = Passed()
     notes: list = field(default_factory=list)  # what was done besides, in words
+    of_mean: tuple[Objective, Evaluation] | None = None  # the newest evaluation of predicting the mean
 
     # The protocol ``_fit.loop.Method``
 
@@ -386,11 +387,10 @@ class MiniBatchDescent:
     # The objective
 
     def start_objective(self):
-        """Return the objective at the start; that of predicting the mean is computed from the statistics of y."""
-        (W, b), objective = self.reported(), self.objective
-        if objective.loss.is_quadratic and not W.any() and np.array_equal(b, objective.baseline.intercept):
-            return objective.null_value + objective.zero_penalty
-        return self.evaluate().standardized
+        """Return the objective at the start."""
+        W, b = self.reported()
+        predicts_mean = not W.any() and np.array_equal(b, self.objective.baseline.intercept)
+        return (self.evaluate_mean() if predicts_mean else self.evaluate()).standardized
 
     def evaluate(self):
         """Return the training objective of the reported parameters, over all rows.
@@ -411,12 +411,18 @@ class MiniBatchDescent:
         return self._evaluation(self.passed.point.losses, W)
 
     def evaluate_mean(self):
-        """Return the training objective of predicting the mean of the targets; infinite where bounds forbid it."""
+        """Return the training objective of predicting the mean of the targets; infinite where bounds forbid it.
+
+        For squared errors it is computed from the statistics of y, and for other losses once for each objective.
+        """
         objective = self.objective
         penalty = objective.zero_penalty
         if objective.loss.is_quadratic or penalty == np.inf:
             return Evaluation(objective.null_value + penalty, np.nan)
-        return self._evaluate_at(np.zeros_like(self.state.iterate.W), objective.baseline.intercept)
+        if self.of_mean is None or self.of_mean[0] is not objective:
+            W, b = np.zeros_like(self.state.iterate.W), objective.baseline.intercept
+            self.of_mean = objective, self._evaluate_at(W, b)
+        return self.of_mean[1]
 
     def predict_mean(self):
         """Set the parameters to those that predict the mean of the targets."""

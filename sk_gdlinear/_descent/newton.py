@@ -27,9 +27,9 @@ from .._objective.penalties import BoxedElasticNet
 from .quadratic import Minimum, QuadraticModel
 from .row_sums import Point
 
-# Damping by the curvature of the squared error, times the share of rows about which the loss curves: at first, its
-# least and its largest, and the factors by which it changes after a step that was too long, or was not.
-FIRST_DAMPING = 1e-3
+# Damping by the curvature of the squared error, times the shares of rows about which the loss curves and does not: at
+# first, its least and its largest, and the factors by which it changes after a step that was too long, or was not.
+FIRST_DAMPING = 0.5
 LEAST_DAMPING = 1e-10
 LARGEST_DAMPING = 1e4
 MORE_DAMPING = 10.0
@@ -152,7 +152,8 @@ class ProximalNewton:
         """Return the minimum of the model for one target, with the curvature of its loss at the point."""
         curved, total = self.sums.curved_moments(objective, point, t), self.sums.total_weight
         share = max(curved.count / total, 1.0 / self.sums.n_rows)
-        moments = self.moments.times(self.damping * share)
+        # A row that curves the loss after the step, and not before it, is missing in the model.
+        moments = self.moments.times(max(self.damping * (1.0 - share), LEAST_DAMPING) * share)
         moments.merge(curved)
         h = moments.count / total
         model = QuadraticModel(h * moments.about(self.fit_intercept))
