@@ -2,17 +2,19 @@
 
 ``python benchmarks/cores.py`` prints a markdown table: milliseconds, how many times faster than one thread of its own,
 and how far the training R² is from that of exact least squares.  ``--quick`` takes little data, ``--threads 1 2 8``
-these numbers of threads.  Threads help only where cores are idle: the first line says how many there are.
+these numbers of threads.  Threads help only where cores are idle: the first line says how many there are.  "the sum of
+X" reads X once: where one thread takes much of the memory's bandwidth, no fit of so large an X gains more from a second.
 """
 
 import argparse
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 from sklearn.linear_model import LinearRegression, Ridge
 from threadpoolctl import threadpool_limits
 
@@ -57,19 +59,30 @@ def exact_r2(X, y):
     return 1.0 - np.mean((A @ coef - y) ** 2) / y.var()
 
 
+def sum_of(X, n):
+    """Return the sum of the numbers of X, by so many threads."""
+    numbers = X.data if issparse(X) else X
+    with ThreadPoolExecutor(n) as pool:
+        return sum(pool.map(np.sum, np.array_split(numbers, n)))
+
+
 def rows_of(name, X, y, peers, numbers, best):
     """Print the lines of the table for one data set, and return them."""
     lines = []
+
+    def add(label, n, ms, left):
+        alone = next((line["ms"] for line in lines if line["estimator"] == label), ms)
+        print(f"| {name} | {label} | {n} | {ms:,.0f} | {alone / ms:.2f} | {left} |", flush=True)
+        lines.append({"data": name, "estimator": label, "threads": n, "ms": ms, "÷ one thread": alone / ms})
+
     for label, make in [("GDLinearRegressor", None), *peers]:
-        alone = None
         for n in numbers:
             with threadpool_limits(n):
                 model = GDLinearRegressor(random_state=0, n_jobs=n) if make is None else make()
                 ms, model = median_ms(lambda model=model: model.fit(X, y))
-            alone = ms if alone is None else alone
-            left = "–" if best is None else f"{best - model.score(X, y):.1e}"
-            print(f"| {name} | {label} | {n} | {ms:,.0f} | {alone / ms:.2f} | {left} |", flush=True)
-            lines.append({"data": name, "estimator": label, "threads": n, "ms": ms, "÷ one thread": alone / ms})
+            add(label, n, ms, "–" if best is None else f"{best - model.score(X, y):.1e}")
+    for n in numbers:
+        add("the sum of X", n, median_ms(lambda n=n: sum_of(X, n))[0], "–")
     return lines
 
 

@@ -258,16 +258,16 @@ def max_eigenvalue(A):
     """Return the largest eigenvalue of ``A^T A / n``.
 
     It is computed exactly from the Gram matrix of the smaller side.  If both are large it comes from the iteration of
-    C. Lanczos (Journal of Research of the National Bureau of Standards 45, 1950), and is up to 5 % too small.
+    C. Lanczos (Journal of Research of the National Bureau of Standards 45, 1950), mostly less than 5 % too small.
     """
     n, d = A.shape
     if min(n, d) <= GRAM_COLUMNS:
         gram = A.gram() if isinstance(A, StandardizedRows) else A.T @ A if d <= n else A @ A.T
         return float(np.linalg.eigvalsh(gram)[-1]) / n
-    v = np.random.default_rng(0).standard_normal(d)
+    v = np.random.default_rng(0).standard_normal(min(n, d))
     basis, diagonal, beside = [v / np.linalg.norm(v)], [], []  # of the tridiagonal matrix in this basis
     for step in range(1, MOST_ITERATIONS + 1):
-        v = (A @ basis[-1]) @ A
+        v = (A @ basis[-1]) @ A if d <= n else A @ (basis[-1] @ A)
         diagonal.append(float(v @ basis[-1]))
         for u in basis:
             v -= (v @ u) * u
