@@ -2,8 +2,8 @@
 
 ``python benchmarks/cores.py`` prints a markdown table: milliseconds, how many times faster than one thread of its own,
 and how far the training R² is from that of exact least squares.  ``--quick`` takes little data, ``--threads 1 2 8``
-these numbers of threads.  Threads help only where cores are idle: the first line says how many there are.  "the sum of
-X" reads X once: where one thread takes much of the memory's bandwidth, no fit of so large an X gains more from a second.
+these numbers of threads.  Threads help only where cores are idle: the first line says how many there are.
+"the sum of X" reads X once: where one thread takes much of the memory's bandwidth, a second gains little in any fit.
 """
 
 import argparse
