@@ -29,7 +29,7 @@ from ._compat import (
 )
 from ._data.checks import as_csr, check_alpha, check_fitted, check_indices, check_numbers, make_generator
 from ._data.threads import map_blocks, n_numbers, parts, threads
-from ._descent.step_size import SCHEDULES, make_schedule
+from ._descent.schedule import SCHEDULES, make_schedule
 from ._fit.build import AUTO_BATCH_SIZE, Hyperparameters
 from ._fit.certificate import NOT_CERTAIN
 from ._fit.monitors import CallbackMonitor, VerboseMonitor

@@ -10,7 +10,7 @@ from sk_gdlinear._data.statistics import StreamStatistics
 from sk_gdlinear._descent.averaging import Iterate
 from sk_gdlinear._descent.backend import REFERENCE
 from sk_gdlinear._descent.epoch import Plan
-from sk_gdlinear._descent.step_size import make_schedule
+from sk_gdlinear._descent.schedule import make_schedule
 from sk_gdlinear._fit.build import Hyperparameters, from_coef, make_method, make_stream_method
 from sk_gdlinear._objective.losses import ClippedLine, SquaredError
 from sk_gdlinear._objective.objective import Problem

@@ -8,9 +8,10 @@ import builders
 from sk_gdlinear._data.order import BLOCK_ROWS
 from sk_gdlinear._data.rows import Rows
 from sk_gdlinear._descent.backend import DENSE, REFERENCE
+from sk_gdlinear._descent.lipschitz import LipschitzConstants
 from sk_gdlinear._descent.method import Passed
 from sk_gdlinear._descent.row_sample import SAMPLE_ROWS
-from sk_gdlinear._descent.step_size import LipschitzConstants, make_schedule
+from sk_gdlinear._descent.schedule import make_schedule
 from sk_gdlinear._objective.losses import Huber, Quantile
 from sk_gdlinear._objective.penalties import ElasticNet
 

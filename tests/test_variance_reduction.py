@@ -6,8 +6,8 @@ import pytest
 import builders
 from builders import least_squares
 from sk_gdlinear import GDLinearRegressor
+from sk_gdlinear._descent.lipschitz import LipschitzConstants
 from sk_gdlinear._descent.method import MiniBatchDescent
-from sk_gdlinear._descent.step_size import LipschitzConstants
 from sk_gdlinear._fit.loop import fit_loop
 
 

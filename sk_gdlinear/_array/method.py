@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from .._descent.curvature import Curvature
+from .._descent.lipschitz import lipschitz_constants
 from .._descent.method import DescentState, MiniBatchDescent
 from .._descent.newton import ProximalNewton
 from .._descent.rent_or_buy import MOST_COLUMNS, Costs
-from .._descent.step_size import Constant, StepSize, lipschitz_constants
+from .._descent.schedule import Constant
+from .._descent.step_size import StepSize
 from .._fit.build import adapt, make_objective, standardize
 from .passes import DEVICE, losses
 from .sums import DeviceSums

@@ -9,8 +9,10 @@ from .._descent.averaging import CarriedAverage, Iterate
 from .._descent.backend import can_compile, choose_backend
 from .._descent.choose_newton import choose_newton
 from .._descent.curvature import Curvature
+from .._descent.lipschitz import lipschitz_constants, small_moments
 from .._descent.method import DescentState, MiniBatchDescent
-from .._descent.step_size import Constant, StepSize, lipschitz_constants, small_moments
+from .._descent.schedule import Constant
+from .._descent.step_size import StepSize
 from .._objective.evaluate import weighted_quantile
 from .._objective.losses import Quantile, SquaredError
 from .._objective.objective import Baseline, Objective

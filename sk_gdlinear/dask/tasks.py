@@ -10,8 +10,8 @@ from .._data.second_moments import SecondMoments
 from .._data.statistics import StreamStatistics
 from .._descent.averaging import Iterate
 from .._descent.backend import can_compile, choose_backend
+from .._descent.lipschitz import lipschitz_constants
 from .._descent.row_sums import Point, RowSums
-from .._descent.step_size import lipschitz_constants
 from .._fit.build import Hyperparameters, make_stream_method
 from .._objective.losses import ClippedLine
 from .._objective.objective import Objective
