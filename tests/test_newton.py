@@ -138,7 +138,7 @@ def test_the_point_of_squared_errors_after_a_move_is_known_without_a_pass(rng):
     X, Y = data_of(rng)
     for newton, objective in (make(X, Y, rng.uniform(0.1, 3.0, 80)) for make in (newton_of, uncentred_newton_of)):
         point, other = (newton.point(objective, *start_of(objective, seed)) for seed in (0, 1))
-        for got, want in zip(newton.moved(point, other.W, other.b)[:5], other[:5], strict=True):
+        for got, want in zip(newton.point_from_moments(point, other.W, other.b)[:5], other[:5], strict=True):
             assert_allclose(got, want, rtol=1e-9)
 
 

@@ -126,12 +126,6 @@ def test_moments_of_standardized_rows_are_their_weighted_covariances(rng, kind, 
     assert_same(second_moments(rows, standardization, order=order), want)
 
 
-def test_other_weights_take_the_place_of_those_of_the_rows(rng, kind):
-    X, weight = correlated(rng, 100), rng.uniform(0.5, 2.0, 100)
-    rows = Rows(kind(X), X[:, :1], np.ones(100))
-    assert_same(second_moments(rows, identity(4), weight=weight), moments_of(X, weight))
-
-
 @pytest.mark.parametrize("offset", [0.0, 1e8])
 def test_offsets_of_1e8_spreads_cost_as_many_digits_as_float64_has_beyond_them(rng, kind, offset):
     """The columns have an entry in every row, so that sparse rows can be centred as well."""

@@ -120,15 +120,13 @@ class SecondMoments:
         return second
 
 
-def second_moments(rows, standardization, weight=None, order=None, columns=None, n_last=None):
-    """Return the second moments of the standardized rows.
+def second_moments(rows, standardization, order=None, columns=None, n_last=None):
+    """Return the second moments of the standardized rows; rows of weight 0 are left out.
 
     Parameters
     ----------
     rows : Rows
     standardization : Standardization
-    weight : ndarray of shape (n,), default=None
-        Weights of the rows, those of ``rows`` by default; rows of weight 0 are left out.
     order : ndarray, default=None
         Row numbers, those of ``rows`` by default.
     columns : ndarray, default=None
@@ -140,7 +138,7 @@ def second_moments(rows, standardization, weight=None, order=None, columns=None,
     if columns is not None:
         shift, inv_scale = shift[columns], inv_scale[columns]
         standardization = standardization._replace(shift=shift, inv_scale=inv_scale)
-    weight, maps = rows.weight if weight is None else weight, (shift.astype(np.float64), inv_scale.astype(np.float64))
+    weight, maps = rows.weight, (shift.astype(np.float64), inv_scale.astype(np.float64))
 
     def of_blocks(blocks):
         moments, memory = SecondMoments.empty(len(shift), n_last), np.empty((0, len(shift)))

@@ -1,8 +1,8 @@
 """Variables of a quadratic model under a penalty with kinks: absolute values, squares and bounds.
 
-The reference implementations are here.  The compiled ones, of the same names in ``_kernels.quadratic``, compute the
-same.  Their arguments are the matrix ``H`` of the model, (d, d) with 1 or 0 on its diagonal, the variables ``w``, (d,),
-the gradient ``q`` of the quadratic function there, and the four arrays of ``Kinks``.
+The reference implementations are here, with a leading underscore.  The compiled ones in ``_kernels.quadratic`` compute
+the same.  Their arguments are the matrix ``H`` of the model, (d, d) with 1 or 0 on its diagonal, the variables ``w``,
+(d,), the gradient ``q`` of the quadratic function there, and the four arrays of ``Kinks``.
 """
 
 from typing import NamedTuple
@@ -50,11 +50,18 @@ def _coordinate_descent(H, w, q, l1, l2, lower, upper, sweeps, tolerance):
 
 def _violation(H, w, q, l1, l2, lower, upper):
     """Return half the sum of squares of the slopes downhill, by which each variable violates the conditions."""
-    slope = q + l2 * w
+    downhill = downhill_slope(w, q + l2 * w, l1, lower, upper)
+    return 0.5 * float(np.square(downhill[np.diag(H) + l2 > 0.0]).sum())
+
+
+def downhill_slope(w, slope, l1, lower, upper):
+    """Return the steepest slope downhill along each variable, on either side, as far as the bounds allow; at least 0.
+
+    ``slope`` is that of the quadratic function and the squares.  Where all are 0, ``w`` is the minimum.
+    """
     right = slope + np.where(w >= 0.0, l1, -l1)
     left = slope + np.where(w > 0.0, l1, -l1)
-    downhill = np.maximum(np.where(w < upper, -right, 0.0), np.where(w > lower, left, 0.0))
-    return 0.5 * float(np.square(np.maximum(downhill, 0.0)[np.diag(H) + l2 > 0.0]).sum())
+    return np.maximum(np.maximum(np.where(w < upper, -right, 0.0), np.where(w > lower, left, 0.0)), 0.0)
 
 
 def _free_system(H, w, q, l1, l2, lower, upper):

@@ -88,7 +88,7 @@ class ProximalNewton:
         """Return the ``Point`` at parameters, by a pass over all rows; ``on_block`` is called after each block."""
         return self.sums.point(objective, W, b, on_block)
 
-    def moved(self, point, W, b):
+    def point_from_moments(self, point, W, b):
         """Return the point at other parameters, for squared errors, from the second moments instead of a pass."""
         moments = self.moments
         by_W, by_b = (new.astype(np.float64) - old for new, old in zip((W, b), point[:2], strict=True))

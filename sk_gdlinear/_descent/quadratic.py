@@ -101,7 +101,9 @@ class QuadraticModel:
             if lower is None and (l1 is None or not l1.any()):
                 parts.append(self._smooth(U[t], grad_U[t], l2))
             else:
-                kinks = self._kinks(l1, l2, lower, upper)
+                if lower is None:
+                    lower, upper = np.full_like(l1, -np.inf), np.full_like(l1, np.inf)
+                kinks = Kinks(l1, l2, lower, upper)
                 parts.append(self._with_kinks(U[t], grad_U[t], kinks, negligible, rough))
         U = np.array([u for u, _, _ in parts])
         return Minimum(U / self.scale, float(sum(gain for _, gain, _ in parts)), all(exact for *_, exact in parts))
@@ -121,19 +123,11 @@ class QuadraticModel:
         step = system.solve(slope)
         return system.project(u) - step, 0.5 * float(slope @ step), True
 
-    def _kinks(self, l1, l2, lower, upper):
-        """Return a penalty with absolute values or bounds, None for no bounds."""
-        if lower is None:
-            upper = np.full(len(l1), np.inf)
-            lower = -upper
-        return Kinks(l1, l2, lower, upper)
-
     def _with_kinks(self, u, gradient, penalty, negligible, rough):
         """Return the minimum of the model with absolute values or bounds."""
         w, q = np.minimum(np.maximum(u, penalty.lower), penalty.upper), gradient.copy()
-        if is_inside := bool((w == u).all()):
-            w = u.copy()
-        else:
+        is_inside = bool((w == u).all())
+        if not is_inside:
             q += self.H @ (w - u)
         scale = abs(float(gradient @ u)) + float(penalty.l1 @ np.abs(u)) + 0.5 * float(gradient @ gradient)
         left = violation(self.H, w, q, *penalty)

@@ -44,7 +44,7 @@ class RowSums:
     rows: Rows
     fit_intercept: bool
     cache: dict
-    curved: CurvedMoments
+    curved_cache: CurvedMoments
 
     @classmethod
     def of(cls, backend, rows, fit_intercept, moments=None):
@@ -63,9 +63,9 @@ class RowSums:
 
     def second_moments(self, objective):
         """Return the second moments of the standardized rows."""
-        if self.curved.all_rows is None:
-            self.curved.all_rows = second_moments(self.rows, objective.standardization)
-        return self.curved.all_rows
+        if self.curved_cache.all_rows is None:
+            self.curved_cache.all_rows = second_moments(self.rows, objective.standardization)
+        return self.curved_cache.all_rows
 
     def point(self, objective, W, b, on_block=None):
         """Return the ``Point`` at parameters; ``on_block`` is called after each block."""
@@ -103,9 +103,7 @@ class RowSums:
 
     def curved_moments(self, objective, point, t):
         """Return the second moments of the rows, weighted by the curvature of target ``t``'s loss at a point."""
-        if point.curved is not None:
-            return point.curved[t]
-        return self.curved.at(objective.standardization, t, self._curvature(objective, point.W, point.b, t))
+        return self.curved_cache.at(objective.standardization, t, self._curvature(objective, point.W, point.b, t))
 
     def excess_and_loss(self, objective, W, b):
         """Return what the smoothing of a kink costs, and the exact loss, summed over rows."""

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._data.second_moments import second_moments
+from .kinks import downhill_slope
 from .newton import Proposal, ProximalNewton
 from .quadratic import QuadraticModel
 
-# Columns of the first working set, and by how much it is larger than the number of coefficients other than 0.
-FIRST_COLUMNS = 30
-GROWTH = 3
+# Columns that are added to the working set at once, at most: so many, or so many for each coefficient other than 0.  As
+# many coefficients of a mini-batch epoch, the largest, are the start.
+LEAST_ADDED = 30
+ADDED_PER_COEFFICIENT = 2
 
 # The part of the duality gap over all columns that the minimum over a working set may leave to gain, if the set has
 # more than ``FEW_COLUMNS`` columns and a larger share than ``MANY_ADDED`` of them is new.
@@ -45,7 +47,7 @@ class WorkingSetNewton(ProximalNewton):
     def start(self, W):
         """Return coefficients to start from: only the largest, since before convergence too many are not 0."""
         size = (np.abs(W) * np.sqrt(self.column_squares)).max(axis=0)
-        dropped = np.argsort(-size, kind="stable")[FIRST_COLUMNS:]
+        dropped = np.argsort(-size, kind="stable")[LEAST_ADDED:]
         W = W.copy()
         W[:, dropped] = 0.0
         return W
@@ -67,9 +69,11 @@ class WorkingSetNewton(ProximalNewton):
         """Add the columns that violate the conditions of a minimum by most; return how many."""
         support = np.flatnonzero(point.W.any(axis=0))
         scale = np.sqrt(np.where(self.column_squares > 0.0, self.column_squares, np.inf))
-        violated = (self._violation(objective.penalty, point) / scale).max(axis=0)
+        penalty = objective.penalty
+        slope = point.grad_W + penalty.l2 * point.W
+        violated = (downhill_slope(point.W, slope, penalty.l1, *_bounds(penalty)) / scale).max(axis=0)
         violated[self.columns] = violated[support] = 0.0
-        most = max(FIRST_COLUMNS, (GROWTH - 1) * len(support))
+        most = max(LEAST_ADDED, ADDED_PER_COEFFICIENT * len(support))
         added = np.argsort(-violated, kind="stable")[:most]
         added = np.setdiff1d(np.union1d(support, added[violated[added] > 0.0]), self.columns)
         if not len(added) and self.model is not None:
@@ -79,16 +83,6 @@ class WorkingSetNewton(ProximalNewton):
         self.moments = more if self.moments is None else self.moments.with_columns(more)
         self.model = QuadraticModel(self.moments.about(self.fit_intercept))
         return len(added)
-
-    @staticmethod
-    def _violation(penalty, point):
-        """Return by how much the gradient of each coefficient exceeds what its penalty balances, (k, d)."""
-        slope = point.grad_W + penalty.l2 * point.W
-        right = slope + np.where(point.W >= 0.0, penalty.l1, -penalty.l1)
-        left = slope + np.where(point.W > 0.0, penalty.l1, -penalty.l1)
-        lower, upper = _bounds(penalty)
-        downhill = np.maximum(np.where(point.W < upper, -right, 0.0), np.where(point.W > lower, left, 0.0))
-        return np.maximum(downhill, 0.0)
 
 
 def duality_gap(penalty, point, fit_intercept):

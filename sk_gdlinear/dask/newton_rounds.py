@@ -232,20 +232,22 @@ class NewtonRounds(ClusterMethod):
             return self._minimise_between(there, *start)
         if before is None or there.value(objective.penalty).sum() <= before.sum():
             return there
-        return newton.moved(there, *start) if objective.loss.is_quadratic else newton.point(objective, *start)
+        return (
+            newton.point_from_moments(there, *start) if objective.loss.is_quadratic else newton.point(objective, *start)
+        )
 
     def _minimise_between(self, there, W, b):
         """Return the minimum of a quadratic objective on the line from ``W, b`` to a point; each target has its own."""
         newton, l2 = self.curvature.newton, self.objective.penalty.l2
         l2 = 0.0 if l2 is None else l2.astype(np.float64)
         by_W, by_b = there.W.astype(np.float64) - W, there.b.astype(np.float64) - b
-        here = newton.moved(there, W, b)
+        here = newton.point_from_moments(there, W, b)
         change_W, change_b = there.grad_W - here.grad_W + l2 * by_W, there.grad_b - here.grad_b
         slope = (by_W * (there.grad_W + l2 * there.W)).sum(axis=1) + by_b * there.grad_b
         curvature = (by_W * change_W).sum(axis=1) + by_b * change_b
         share = -np.divide(slope, curvature, out=np.zeros_like(slope), where=curvature > 0.0)
         W, b = there.W + share[:, None] * by_W, there.b + share * by_b
-        return newton.moved(there, W.astype(there.W.dtype), b.astype(there.b.dtype))
+        return newton.point_from_moments(there, W.astype(there.W.dtype), b.astype(there.b.dtype))
 
     def _set_parameters(self, point):
         it = self.state.iterate
