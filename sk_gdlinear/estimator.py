@@ -120,11 +120,11 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         epoch makes ``ceil(n_samples / batch_size)`` updates; a last, short batch is averaged over its own rows.
     learning_rate : float or "auto", default="auto"
         Step size :math:`\eta`, in coefficients per unit of gradient.  "auto" takes :math:`m / (c \beta + 1.05 (m - 1)
-        \lambda_1)` for batches of ``m`` rows [1]_, with :math:`\beta` the largest squared norm of a (standardized)
-        row, :math:`\lambda_1` the largest eigenvalue of their second-moment matrix, estimated on a sample, and ``c`` 1
-        in the first epoch and 1.5 while variance is reduced, with half of it after every epoch that then raised the
-        objective; and :math:`1 / (1.05 \lambda_1)` where one batch contains all rows.  A batch whose objective is more than 16
-        times that of predicting the mean gets at most the step of a line search on this batch.
+        \lambda_1)` for batches of ``m`` rows [1]_, with :math:`\beta` the largest squared norm of a (standardized) row,
+        :math:`\lambda_1` the largest eigenvalue of their second-moment matrix, estimated on a sample, and ``c`` 1 in
+        the first epoch and 1.5 while variance is reduced, with half of it after every epoch that then raised the
+        objective; and :math:`1 / (1.05 \lambda_1)` where one batch contains all rows.  A batch whose objective is more
+        than 16 times that of predicting the mean gets at most the step of a line search on this batch.
     schedule : {"constant", "invscaling", "adaptive"} or callable, default="constant"
         How the step changes: not at all; :math:`\eta / t^p` at update ``t = 1, 2, ...`` with ``p = power_t``; divided
         by 5 whenever training would otherwise stop, until it is below a millionth of its start (in ``partial_fit``:
@@ -256,10 +256,10 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
     and penalties, may round differently.
 
     X is read in C order, or as CSR with sorted and unique indices: other layouts are copied once.  Memory beyond X is
-    O(n_samples) small integers and O(n_features), one number per row and target where variance is reduced, and up
-    to five times the square of n_features where second moments are computed.  Columns of sparse X without an entry cost their
-    coefficients alone where they are most columns.  river's squared loss and PyTorch's ``MSELoss`` are
-    twice the loss here.
+    O(n_samples) small integers and O(n_features), one number per row and target where variance is reduced, and up to
+    five times the square of n_features where second moments are computed.  Columns of sparse X without an entry cost
+    their coefficients alone where they are most columns.  river's squared loss and PyTorch's ``MSELoss`` are twice the
+    loss here.
 
     References
     ----------
