@@ -15,7 +15,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import sk_gdlinear
-from sk_gdlinear import GDLinearRegressor, streaming
+from sk_gdlinear import GDLinearRegressor, _chunk_loop, streaming
 
 posix = pytest.mark.skipif(os.name != "posix", reason="symbolic links and pipes as POSIX has them")
 
@@ -40,7 +40,7 @@ def written(path, chunks):
 
 @pytest.fixture
 def always_save(monkeypatch):
-    monkeypatch.setattr(streaming, "CHECKPOINT_SHARE", np.inf)
+    monkeypatch.setattr(_chunk_loop, "CHECKPOINT_SHARE", np.inf)
 
 
 def names(folder):
@@ -459,7 +459,8 @@ def test_no_file_beside_it_looks_like_data(path, chunks, always_save, monkeypatc
 @contextlib.contextmanager
 def interrupt_at(line_number):
     """Raise at the so many-th line that runs in the loop and in the checkpoint; yield a list with the lines seen."""
-    files, seen = ("streaming.py", "_checkpoint.py", "_file_lock.py"), []
+    checkpoint = [str(Path("_checkpoint", name)) for name in ("checkpoint.py", "file_lock.py")]
+    files, seen = ("streaming.py", "_chunk_loop.py", "_progress_bar.py", *checkpoint), []
 
     def trace(frame, event, argument):
         if not frame.f_code.co_filename.endswith(files):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal, assert_equal
 
-from sk_gdlinear import GDLinearRegressor, streaming
+from sk_gdlinear import GDLinearRegressor, _chunk_loop
 
 PLAIN = dict(standardize=False, average=False, learning_rate=1e-3)
 
@@ -58,7 +58,7 @@ def failing_at(chunks, epoch, position, error):
 
 @pytest.fixture
 def always_save(monkeypatch):
-    monkeypatch.setattr(streaming, "CHECKPOINT_SHARE", np.inf)
+    monkeypatch.setattr(_chunk_loop, "CHECKPOINT_SHARE", np.inf)
 
 
 def assert_same_model(model, other):
@@ -180,9 +180,9 @@ def test_resuming_after_an_error_reaches_the_same_bits(rng, seed, tmp_path, para
 KILLED = """
     import os, pickle, signal, sys
     import numpy as np
-    from sk_gdlinear import GDLinearRegressor, streaming
+    from sk_gdlinear import GDLinearRegressor, _chunk_loop
 
-    streaming.CHECKPOINT_SHARE = np.inf  # after every chunk
+    _chunk_loop.CHECKPOINT_SHARE = np.inf  # after every chunk
     path, victim = sys.argv[1], sys.argv[2] == "kill"
 
     def chunks():
