@@ -8,8 +8,9 @@ import builders
 from sk_gdlinear._data.order import BLOCK_ROWS
 from sk_gdlinear._data.rows import Rows
 from sk_gdlinear._descent.backend import DENSE, REFERENCE
+from sk_gdlinear._descent.error_sample import curved_share
+from sk_gdlinear._descent.evaluation import gradient_pass
 from sk_gdlinear._descent.lipschitz import LipschitzConstants
-from sk_gdlinear._descent.method import Passed
 from sk_gdlinear._descent.row_sample import SAMPLE_ROWS
 from sk_gdlinear._descent.schedule import make_schedule
 from sk_gdlinear._objective.losses import Huber, Quantile
@@ -225,10 +226,10 @@ def test_the_evaluation_after_the_first_epoch_is_the_objective_and_fills_the_gra
     E = X @ coef.T + intercept - Y
     assert_allclose(evaluation.objective, np.average(E**2, axis=0, weights=weight).sum() / 2, rtol=1e-12)
     s = 1.0 if weight is None else (weight / weight.mean())[:, None]
-    assert_allclose(d.passed.reduction.table, s * E * d.standardization.target_inv_scale, rtol=1e-9, atol=1e-12)
-    table = d.passed.reduction.table
+    assert_allclose(d.last_pass.reduction.table, s * E * d.standardization.target_inv_scale, rtol=1e-9, atol=1e-12)
+    table = d.last_pass.reduction.table
     begin_epoch(d)
-    assert d.passed.reduction is None and d.state.reduction.table is table
+    assert d.last_pass.reduction is None and d.state.reduction.table is table
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-3])
@@ -324,7 +325,7 @@ def twice(rng, **changes):
 
 def evaluated(d):
     """The descent after an evaluation, which computes the gradient of all rows."""
-    d.passed = Passed(point=d._point(*d.reported()))
+    d.last_pass = gradient_pass(d.backend, d._problem(), *d.reported())
     return d
 
 
@@ -344,7 +345,7 @@ def test_before_the_purchase_a_sample_estimates_the_newton_decrement_without_its
     assert_allclose(remaining, unbiased, rtol=1e-9)
     assert not exact
     assert d.confirms(1.001 * unbiased) and not d.confirms(0.999 * unbiased)
-    assert d.curvature.wanted == "auto"
+    assert not d.curvature.buys_next
 
 
 def test_after_an_epoch_with_the_curvature_the_decrement_of_all_rows_is_known(rng):
@@ -370,7 +371,7 @@ def test_nothing_is_known_of_what_is_left_where_rows_are_few_or_the_loss_has_ano
     assert [d.remaining_gain() for d in (few, huber, never, unreduced)] == [None] * 4
     for d, bought in ((few, True), (huber, False), (unreduced, True)):
         assert not d.confirms(1e-12)
-        assert (d.curvature.wanted is True) == bought
+        assert d.curvature.buys_next == bought
     assert huber.confirms(1e3)
     assert never.confirms(0.0)  # without the curvature there is nobody to ask
 
@@ -382,11 +383,13 @@ def test_the_curved_share_is_that_of_errors_within_the_bounds(rng, weighted):
     d = reduced(descent(X, Y, weight, loss=Huber(0.5 * Y.std()), standardize=True))
     coef, intercept = d.standardization.to_user(*d.reported())
     within = (np.abs(X @ coef.T + intercept - Y) < 0.5 * Y.std()).mean(axis=1)
-    assert_allclose(d._curved_share(), np.average(within, weights=weight), rtol=1e-12)
+    share = curved_share(d.backend, d._problem(), *d.reported())
+    assert_allclose(share, np.average(within, weights=weight), rtol=1e-12)
 
 
 def test_where_the_loss_curves_about_no_row_it_is_taken_for_one(rng):
-    assert reduced(descent(*data_of(rng), loss=Huber(1e-9), standardize=True))._curved_share() == 1 / 50
+    d = reduced(descent(*data_of(rng), loss=Huber(1e-9), standardize=True))
+    assert curved_share(d.backend, d._problem(), *d.reported()) == 1 / 50
 
 
 def test_variance_reduction_continues_from_an_average_that_does_not_lag(rng):

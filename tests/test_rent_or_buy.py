@@ -98,12 +98,12 @@ def test_a_sample_is_looked_at_once_epochs_have_cost_as_much():
     assert several.allows_sample(2, 2_048, 50) and not several.allows_sample(2, 8_000, 4_000)
 
 
-@pytest.mark.parametrize("wanted", [True, False, "auto"])
-def test_a_purchase_is_never_before_the_first_epoch_unless_asked_for(wanted):
+@pytest.mark.parametrize("precondition", [True, False, "auto"])
+def test_a_purchase_is_never_before_the_first_epoch_unless_asked_for(precondition):
     class NotBought:
         is_bought = False
 
-    curvature = Curvature(NotBought(), Costs(10.0, 0.0), None, wanted, 1e-4)
-    assert curvature.begins(0) == (wanted is True)
-    assert curvature.begins(1) == (wanted is not False)
-    assert Curvature(NotBought(), Costs(10.0, 25.0), None, wanted, 1e-4).begins(2) == (wanted is True)
+    curvature = Curvature(NotBought(), precondition, 1e-4, Costs(10.0, 0.0))
+    assert curvature.begins(0) == (precondition is True)
+    assert curvature.begins(1) == (precondition is not False)
+    assert Curvature(NotBought(), precondition, 1e-4, Costs(10.0, 25.0)).begins(2) == (precondition is True)

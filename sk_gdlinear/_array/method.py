@@ -6,10 +6,12 @@ import numpy as np
 
 from .._descent.curvature import Curvature
 from .._descent.lipschitz import lipschitz_constants
-from .._descent.method import DescentState, MiniBatchDescent
+from .._descent.method import MiniBatchDescent
 from .._descent.newton import ProximalNewton
 from .._descent.rent_or_buy import MOST_COLUMNS, Costs
+from .._descent.row_sample import SampleInspection
 from .._descent.schedule import Constant
+from .._descent.state import DescentState
 from .._descent.step_size import StepSize
 from .._fit.build import adapt, make_objective, standardize
 from .passes import DEVICE, losses
@@ -25,9 +27,8 @@ AT_ONCE = "since devices multiply matrices fast"
 class DeviceDescent(MiniBatchDescent):
     """One update per batch of rows on a device, or Newton steps; parameters are in NumPy."""
 
-    def _evaluate_at(self, W, b):
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._evaluation(losses(self._problem(), W, b), W)
+    def _mean_losses(self, W, b):
+        return losses(self._problem(), W, b)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # objectives and steps that are not finite are checked later
@@ -76,4 +77,4 @@ def _curvature(rows, statistics, hyper, objective):
     newton = ProximalNewton(DeviceSums.of(DEVICE, rows, hyper.fit_intercept), hyper.fit_intercept)
     costs = Costs.of(rows, k, objective.loss.is_quadratic)
     reason = {} if hyper.precondition is True else {"reason": AT_ONCE}
-    return Curvature(newton, costs, squares, True, hyper.tol, **reason)
+    return Curvature(newton, True, hyper.tol, costs, SampleInspection(squares, may_be_all=True), **reason)

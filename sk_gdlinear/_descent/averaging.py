@@ -94,10 +94,10 @@ class Iterate:
             for step, weight in zip(steps[part].tolist(), averaging_weights[part].tolist(), strict=True):
                 self.mean_step += weight * (step - self.mean_step)
 
-    def compare(self, on_the_way, objective, share):
+    def compare(self, mean_objective, objective, share):
         """Compare the mean objective of an epoch with that of the average; smooth the gain with weight ``share``."""
-        total = on_the_way + objective
-        relative = (on_the_way - objective) / total if 0.0 < total < np.inf else 0.0
+        total = mean_objective + objective
+        relative = (mean_objective - objective) / total if 0.0 < total < np.inf else 0.0
         self.gain += share * (relative - self.gain)
 
 

@@ -1,15 +1,13 @@
-"""The curvature of a fit: when it is bought, epochs with it, and what it says is left to gain."""
+"""The curvature of all rows: when it is bought, epochs with it, and what it says is left to gain."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from .._objective.penalties import BoxedElasticNet
 from .newton import Proposal, ProximalNewton
-from .quadratic import QuadraticModel
-from .rent_or_buy import MOST_COLUMNS, Costs
-from .row_sample import Sample, draw_sample, draw_stratified_sample, sample_size
+from .rent_or_buy import Costs
+from .row_sample import SampleInspection
 from .row_sums import Point
 from .smoothing import measure, narrowed
 
@@ -24,9 +22,6 @@ EARLY = 3.0
 MODEL_TOL = 1e-3
 FALLBACK_TOL = 1e-10
 
-# The reason for buying it where another epoch would not show what is left to gain.
-UNKNOWN = "since a sample could not tell what was left to gain"
-
 
 class NewtonState(NamedTuple):
     """The point that the newest step reached, and the minimum of the model there."""
@@ -39,48 +34,61 @@ class NewtonState(NamedTuple):
 
 @dataclass
 class Curvature:
-    """The curvature of all rows, once it is bought; before that, the inspection of a sample."""
+    """The curvature of all rows, and whether to buy it; before that a sample of the rows is inspected."""
 
     newton: ProximalNewton
-    costs: Costs
-    column_squares: np.ndarray | None  # (d,), mean squares of the standardized columns
-    wanted: bool | str  # whether to buy before the next epoch, or never; "auto" if its price decides
+    precondition: bool | str  # True buys before the first epoch, False never, "auto" when its price decides
     tol: float | None
-    reason: str = "as asked"  # why it was bought
-    sampled: Sample | None = None  # None before a sample is looked at
+    costs: Costs | None = None  # needed with "auto"
+    inspection: SampleInspection | None = None  # None on a cluster, where all rows are inspected
+    reason: str = "as asked"  # why it was bought, or is to be
+    buys_next: bool = False  # whether it has been decided, with "auto", that the next epoch begins by buying it
 
     @property
     def is_bought(self):
         """Whether the second moments of all rows are known."""
         return self.newton.is_bought
 
+    @property
+    def is_certain(self):
+        """Whether the next epoch is to begin by buying it, unless it is bought already."""
+        return self.precondition is True or self.buys_next
+
+    @property
+    def positive_tol(self):
+        """The tolerance of the fit, or what takes its place where ``tol`` is None or 0."""
+        return self.tol or FALLBACK_TOL
+
     def is_due(self, n_epochs):
         """Whether so many epochs have cost as much as the curvature."""
-        return self.wanted == "auto" and n_epochs > 0 and self.costs.has_paid(n_epochs)
+        return self._price_decides and n_epochs > 0 and self.costs.has_paid(n_epochs)
+
+    def is_cheap(self, n_epochs):
+        """Whether so many epochs have cost the part of the curvature's price at which it is bought early."""
+        return self._price_decides and self.costs.has_paid(EARLY * n_epochs)
+
+    @property
+    def _price_decides(self):
+        return self.precondition == "auto" and not self.buys_next
 
     def begins(self, n_epochs):
         """Whether an epoch after so many is one with the curvature, which is then bought."""
         if self.is_due(n_epochs):
             self.buy_next("when the epochs had cost as much")
-        return self.is_bought or self.wanted is True
+        return self.is_bought or self.is_certain
+
+    def knows_gain(self, objective):
+        """Whether a fit does not end before second moments of all rows, or of a sample, tell what is left to gain."""
+        return self.precondition is not False or (objective.loss.is_quadratic and self.inspection.knows_all)
 
     def buy_next(self, reason):
         """Let the next epoch begin by buying it."""
-        self.wanted, self.reason = True, reason
-
-    def can_be_sampled(self, objective, rows):
-        """Whether a sample of the rows can tell what is left to gain: that of a quadratic loss, by its own matrix."""
-        is_plain = type(self.newton) is ProximalNewton and objective.loss.is_quadratic
-        return is_plain and self.wanted is not True and rows.n_rows > sample_size(rows.X.shape[1])
+        self.buys_next, self.reason = True, reason
 
     def buy(self, objective):
         """Buy it, if that has not been done."""
         if not self.is_bought:
             self.newton.buy(objective)
-
-    def is_cheap(self, n_epochs):
-        """Whether so many epochs have cost the part of the curvature's price at which it is bought early."""
-        return self.wanted == "auto" and self.costs.has_paid(EARLY * n_epochs)
 
     def state_at(self, objective, W, b, point=None):
         """Return the ``NewtonState`` at parameters, whose ``Point`` in float64 may be known."""
@@ -106,7 +114,7 @@ class Curvature:
 
         It is None where they have not, and where the smoothing costs little; ``scale`` is that of the objective.
         """
-        tol, (W, b) = self.tol or FALLBACK_TOL, state.point[:2]
+        tol, (W, b) = self.positive_tol, state.point[:2]
         if self.remaining_gain(objective, state) > tol * scale:
             return None
         smoothing = measure(self.newton.sums, objective, W, b)
@@ -125,69 +133,5 @@ class Curvature:
         # The model of other losses is damped, so that it falls by less.
         return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
 
-    def estimate(self, problem, n_epochs, point, curved_share, limit):
-        """Return what is left to gain at a point by a sample of rows, and whether that is all; 0 if it costs too much.
-
-        Columns that the sample does not represent may add to it.  They are not looked at where the others leave more
-        than ``limit``.
-        """
-        d = problem.rows.X.shape[1]
-        if self.sampled is None and not self.costs.allows_sample(n_epochs, sample_size(d), d):
-            return 0.0, False
-        return self.inspect(problem, point, curved_share, limit)
-
-    def confirms(self, problem, point, curved_share, limit):
-        """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain.
-
-        If the sample does not represent all columns, the curvature of all rows is bought for the next epoch; where it
-        must not be bought, the columns that the sample does represent decide.
-        """
-        gain, is_all = (0.0, False) if point is None else self.inspect(problem, point, curved_share, limit)
-        if not is_all and self.wanted is False:
-            return gain <= limit
-        if not is_all and gain <= limit:
-            self.buy_next(UNKNOWN)
-        return is_all and gain <= limit
-
-    def inspect(self, problem, point, curved_share, limit):
-        """Return what is left to gain at a point by a sample of the rows, and whether that is all.
-
-        If the columns that evenly spaced rows represent leave no more than ``limit``, rows with large values in the
-        others are looked for.
-        """
-        if self.sampled is None:
-            self.sampled = self._sample(problem)
-        gain, is_all = self._gain_by_sample(problem, point, curved_share)
-        if self.sampled.may_miss_values and gain <= limit:
-            n_sampled, known = sample_size(problem.rows.X.shape[1]), self.sampled.known
-            rows, standardization = problem.rows, problem.standardization
-            self.sampled = draw_stratified_sample(rows, standardization, n_sampled, self.column_squares, known)
-            gain, is_all = self._gain_by_sample(problem, point, curved_share)
-        return gain, is_all
-
-    def _gain_by_sample(self, problem, point, curved_share):
-        sample, penalty, W, gradient = self.sampled, problem.penalty, point.W.astype(np.float64), point.grad_W
-        if not sample.knows_all:
-            if not (len(sample.known) and isinstance(penalty, BoxedElasticNet)):
-                return 0.0, False
-            penalty, W, gradient = penalty.of_columns(sample.known), W[:, sample.known], gradient[:, sample.known]
-        model = sample.model if curved_share == 1.0 else QuadraticModel(curved_share * sample.H)
-        minimum = model.minimise(W, gradient, penalty)
-        gain = sample.factor * minimum.gain + 0.5 * float(np.square(point.grad_b).sum()) / curved_share
-        return gain, sample.knows_all and minimum.exact
-
-    def _sample(self, problem):
-        """Return the ``Sample`` of evenly spaced rows."""
-        rows, d = problem.rows, problem.rows.X.shape[1]
-        if d > MOST_COLUMNS:  # their matrix would be too large
-            return Sample(0.0, np.empty(0, dtype=np.intp))
-        n_sampled = sample_size(d)
-        if n_sampled >= rows.n_rows:
-            if self.wanted == "auto":  # all rows, and steps with them, cost no more
-                return Sample(0.0, np.empty(0, dtype=np.intp))
-            n_sampled = rows.n_rows
-        return draw_sample(rows, problem.standardization, n_sampled, self.column_squares)
-
     def _proposal(self, objective, point):
-        tol = self.tol or FALLBACK_TOL
-        return self.newton.proposal(objective, point, MODEL_TOL * tol * objective.null_value)
+        return self.newton.proposal(objective, point, MODEL_TOL * self.positive_tol * objective.null_value)

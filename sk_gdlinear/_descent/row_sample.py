@@ -6,6 +6,7 @@ these values, which are most of its mean square.  Rows with such values are then
 each stratum by its size.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,9 @@ from scipy.sparse import issparse
 from .._data.order import as_slice, evenly_spaced
 from .._data.second_moments import second_moments
 from .._data.threads import map_blocks
+from .._objective.penalties import BoxedElasticNet
 from .quadratic import QuadraticModel
+from .rent_or_buy import MOST_COLUMNS
 
 # Rows of a sample, at least, and per column.
 SAMPLE_ROWS = 2048
@@ -45,6 +48,65 @@ class Sample(NamedTuple):
     model: QuadraticModel | None = None
     knows_all: bool = False
     may_miss_values: bool = False  # whether rare large values have not been looked for
+
+
+@dataclass
+class SampleInspection:
+    """What is left to gain at a point, by a sample of the rows, which is drawn when it is first needed."""
+
+    column_squares: np.ndarray  # (d,), mean squares of the standardized columns over all rows
+    may_be_all: bool  # whether the sample may be all rows; they cost as much as buying their curvature
+    sample: Sample | None = None  # None before it is drawn
+
+    @property
+    def knows_all(self):
+        """Whether a sample has been drawn that represents all columns."""
+        return self.sample is not None and self.sample.knows_all
+
+    def gain(self, problem, point, curved_share, limit):
+        """Return what is left to gain at a point, and whether that is all.
+
+        If the columns that evenly spaced rows represent leave no more than ``limit``, rows with large values in the
+        others are looked for.
+
+        Parameters
+        ----------
+        problem : Problem
+        point : Point
+            Parameters, with the gradient of all rows there.
+        curved_share : float
+            Mean second derivative of the loss.
+        limit : float
+        """
+        if self.sample is None:
+            self.sample = self._evenly_spaced(problem)
+        gain, is_all = self._gain_by_sample(problem, point, curved_share)
+        if self.sample.may_miss_values and gain <= limit:
+            n_sampled, known = sample_size(problem.rows.X.shape[1]), self.sample.known
+            rows, standardization = problem.rows, problem.standardization
+            self.sample = draw_stratified_sample(rows, standardization, n_sampled, self.column_squares, known)
+            gain, is_all = self._gain_by_sample(problem, point, curved_share)
+        return gain, is_all
+
+    def _gain_by_sample(self, problem, point, curved_share):
+        sample, penalty, W, gradient = self.sample, problem.penalty, point.W.astype(np.float64), point.grad_W
+        if not sample.knows_all:
+            if not (len(sample.known) and isinstance(penalty, BoxedElasticNet)):
+                return 0.0, False
+            penalty, W, gradient = penalty.of_columns(sample.known), W[:, sample.known], gradient[:, sample.known]
+        model = sample.model if curved_share == 1.0 else QuadraticModel(curved_share * sample.H)
+        minimum = model.minimise(W, gradient, penalty)
+        gain = sample.factor * minimum.gain + 0.5 * float(np.square(point.grad_b).sum()) / curved_share
+        return gain, sample.knows_all and minimum.exact
+
+    def _evenly_spaced(self, problem):
+        """Return the ``Sample`` of evenly spaced rows; it represents no column where it would cost too much."""
+        rows, d = problem.rows, problem.rows.X.shape[1]
+        n_sampled = min(sample_size(d), rows.n_rows)
+        is_too_large = d > MOST_COLUMNS  # the matrix of its second moments
+        if is_too_large or (n_sampled == rows.n_rows and not self.may_be_all):
+            return Sample(0.0, np.empty(0, dtype=np.intp))
+        return draw_sample(rows, problem.standardization, n_sampled, self.column_squares)
 
 
 def sample_size(n_columns):

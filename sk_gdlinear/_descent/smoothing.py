@@ -20,6 +20,9 @@ from .._objective.losses import Quantile
 # The width is divided by this after Newton steps have converged.
 NARROWING = 4.0
 
+# Growth of the largest slope from which objectives before and after a narrower smoothing are not compared.
+STEEPER = 1.2
+
 # By this is the difference of smoothed and exact loss multiplied, for losses whose dual is not known.
 SAFETY = 4.0
 
@@ -63,12 +66,12 @@ def narrowed(objective):
     return None if (narrower.width > 0.5 * objective.width).all() else narrower
 
 
-def slightly_narrowed(objective, errors_size, share, steeper):
+def slightly_narrowed(objective, errors_size, share):
     """Return the objective with the width moved, with weight ``share``, to that for errors of this size.
 
-    Where its largest slope grows by less than the factor ``steeper`` the loss itself stays the same.
+    Where its largest slope grows by little the loss itself stays the same.  Returned is also whether it is another.
     """
     narrower = objective.with_width(objective.narrower_width(errors_size, share))
-    if (narrower.lipschitz < steeper * objective.lipschitz).all():
+    if (narrower.lipschitz < STEEPER * objective.lipschitz).all():
         return replace(objective, width=narrower.width), False
     return narrower, True

@@ -10,8 +10,10 @@ from .._descent.backend import can_compile, choose_backend
 from .._descent.choose_newton import choose_newton
 from .._descent.curvature import Curvature
 from .._descent.lipschitz import lipschitz_constants, small_moments
-from .._descent.method import DescentState, MiniBatchDescent
+from .._descent.method import MiniBatchDescent
+from .._descent.row_sample import SampleInspection
 from .._descent.schedule import Constant
+from .._descent.state import DescentState
 from .._descent.step_size import StepSize
 from .._objective.evaluate import weighted_quantile
 from .._objective.losses import Quantile, SquaredError
@@ -220,7 +222,10 @@ def _curvature(backend, rows, statistics, hyper, objective, batch_size, moments=
     newton, costs = choose_newton(backend, rows, objective, hyper.fit_intercept, squares, moments)
     if newton is not None and not objective.penalty.is_zero:
         costs = costs.with_penalty(rows, rows.Y.shape[1], -(-rows.n_rows // batch_size))
-    return None if newton is None else Curvature(newton, costs, squares, hyper.precondition, hyper.tol)
+    if newton is None:
+        return None
+    inspection = SampleInspection(squares, may_be_all=hyper.precondition != "auto")
+    return Curvature(newton, hyper.precondition, hyper.tol, costs, inspection)
 
 
 def adapt(iterate, hyper, average):

@@ -23,8 +23,9 @@ FAR_START = 1e12
 class Method(Protocol):
     """The protocol of a method of descent, which the loop runs.
 
-    The methods are ``MiniBatchDescent``, and ``LocalSGD`` and ``SynchronousDescent`` on a cluster.  Objectives are in
-    standardized units.  The bodies here are those of a method that makes no adjustments.
+    The methods are ``MiniBatchDescent``, ``DeviceDescent`` over rows on a device, and ``NewtonRounds``, ``LocalSGD``
+    and ``SynchronousDescent`` on a cluster.  Objectives are in standardized units.  The bodies here are those of a
+    method that makes no adjustments.
     """
 
     objective: Any
@@ -59,7 +60,7 @@ class Method(Protocol):
         return True
 
     def snapshot(self):
-        """Return a copy of the state, for ``restore``."""
+        """Return the state for ``restore``; later epochs do not change the parameters that it reports."""
 
     def restore(self, snapshot):
         """Restore the state of a snapshot."""
@@ -79,7 +80,7 @@ class Method(Protocol):
     def predict_mean(self):
         """Set the parameters to those that predict the mean of the targets."""
 
-    def compare_average(self, on_the_way, objective):
+    def compare_average(self, mean_objective, objective):
         """Compare the mean objective during an epoch with that of the parameters reported after it."""
 
     def adjust(self, before, after):
@@ -152,7 +153,7 @@ def fit_loop(method, max_iter, tol, patience, rng, validation=None, monitors=())
         method.predict_mean()  # differences of numbers so large would be rounding
         start = method.start_objective()
     before = start
-    judged = start if validation is None else np.inf
+    best_selection = start if validation is None else np.inf
     gains = ExtrapolatedGain(max_iter, method.geometric, run.is_monotone())
     stopping = Stopping(tol, patience, gains, run.scale())
     reason = None
@@ -160,9 +161,9 @@ def fit_loop(method, max_iter, tol, patience, rng, validation=None, monitors=())
         while reason is None:
             n_complete, state, drawn = len(run.history), method.snapshot(), rng and rng.bit_generator.state
             losses = run.epoch(rng, start, n_complete + 1)
-            finished, losses = run.judge(stopping, before, judged, losses)
+            finished, losses = run.judge(stopping, before, best_selection, losses)
             before = losses.standardized
-            judged = losses.selection if validation is None else run.best.loss
+            best_selection = losses.selection if validation is None else run.best.loss
             reason = run.reason_to_stop(finished, max_iter)
     except KeyboardInterrupt:
         if not run.history:
@@ -189,7 +190,7 @@ def fit_once(method, rng, start, call, monitors=()):
     predicting their mean.
     """
     run = _Run(method, None, monitors)
-    run.usual = max(method.objective.null_value, ROUNDING * method.zero_objective)
+    run.reference_objective = max(method.objective.null_value, ROUNDING * method.zero_objective)
     losses = run.epoch(rng, start, call)
     method.adjust(losses.standardized, losses.standardized)
     run.reason_to_stop(False, None)
@@ -211,7 +212,7 @@ class _Run:
         self.method, self.validation, self.monitors = method, validation, monitors
         self.history, self.best = [], Best(np.inf, 0, None)
         self.predicts_mean, self.left = False, np.nan
-        self.usual = method.zero_objective  # that of a descent which has not diverged
+        self.reference_objective = method.zero_objective  # that of a descent which has not diverged
 
     def scale(self):
         """Return the scale of ``tol``: that of the objective, or the validation loss of the training mean."""
@@ -225,10 +226,10 @@ class _Run:
         """Make an epoch; return its losses."""
         for monitor in self.monitors:
             monitor.begin_epoch()
-        on_the_way = self.method.epoch(rng, self._end_block if self.monitors else None)
+        mean_objective = self.method.epoch(rng, self._end_block if self.monitors else None)
         losses = self.losses()
-        self._check_divergence(max(losses.standardized, on_the_way), start, number)
-        self.method.compare_average(on_the_way, losses.standardized)
+        self._check_divergence(max(losses.standardized, mean_objective), start, number)
+        self.method.compare_average(mean_objective, losses.standardized)
         self.history.append(losses)  # from here on the epoch is complete
         self.keep_best()
         return losses
@@ -248,29 +249,31 @@ class _Run:
         """Keep a snapshot if the last epoch is the first, or the best by the validation loss."""
         if self.validation is None:
             return
-        judged = self.history[-1].selection
-        if self.best.snapshot is None or judged < self.best.loss:
-            self.best = Best(judged, len(self.history), self.method.snapshot())
+        selection = self.history[-1].selection
+        if self.best.snapshot is None or selection < self.best.loss:
+            self.best = Best(selection, len(self.history), self.method.snapshot())
 
     def _check_divergence(self, objective, start, epoch):
         """Raise if a given step has made the descent diverge from an objective of ``start``."""
         method = self.method
-        usual = max(start, self.usual)
+        reference = max(start, self.reference_objective)
         # A start with so large an objective may be the result of a divergence: from there the objective has to fall.
-        most = DIVERGED * usual if start <= DIVERGED * self.usual else RISEN * start
+        most = DIVERGED * reference if start <= DIVERGED * self.reference_objective else RISEN * start
         if method.user_step is None or (np.isfinite(objective) and objective <= most):
             return
-        ratio = f"{objective / usual:.3g} times that" if usual > 0 and np.isfinite(objective) else "far above that"
+        ratio = (
+            f"{objective / reference:.3g} times that" if reference > 0 and np.isfinite(objective) else "far above that"
+        )
         raise ValueError(
             f"Gradient descent diverged in epoch {epoch}, at update {method.n_updates}, with "
             f"learning_rate={method.user_step:g}: the training objective is {ratio} of predicting zero, or of the "
             "start. Use a smaller learning_rate, learning_rate='auto', or standardize=True."
         )
 
-    def judge(self, stopping, before, judged, losses):
+    def judge(self, stopping, before, best_selection, losses):
         """Adjust loss and step after an epoch; return whether it was the last, and its losses.
 
-        ``before`` is the training objective before the epoch, ``judged`` the best selection loss so far.
+        ``before`` is the training objective before the epoch, ``best_selection`` the best selection loss so far.
         """
         adjusted = self.method.adjust(before, losses.standardized)
         if adjusted == "rescaled":  # the objective was replaced: start to compare again
@@ -286,7 +289,9 @@ class _Run:
         self.left = np.nan
         if remaining is not None:  # no objective is below 0
             self.left = min(remaining[0], losses.standardized) / max(stopping.scale, np.finfo(np.float64).tiny)
-        finished = stopping.update(len(self.history), judged, losses.selection, self.method.n_updates, remaining)
+        finished = stopping.update(
+            len(self.history), best_selection, losses.selection, self.method.n_updates, remaining
+        )
         if finished and self.validation is None and not (remaining and remaining[1]):
             finished = self.method.confirms(stopping.limit)
         if finished and self.method.reduce_step():

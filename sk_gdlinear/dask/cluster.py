@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._data.second_moments import SecondMoments
+from .._descent.evaluation import Evaluation
 from .._descent.lipschitz import LipschitzConstants
-from .._descent.method import Evaluation
 from .._descent.step_size import StepSize
 from .._fit.loop import Method
 from .partitions import Partitions

@@ -27,7 +27,8 @@ import numpy as np
 
 from .._descent.averaging import Iterate
 from .._descent.curvature import Curvature, NewtonState
-from .._descent.method import SAMPLE_ROWS, Evaluation
+from .._descent.error_sample import SAMPLE_ROWS
+from .._descent.evaluation import Evaluation
 from .._descent.newton import ProximalNewton
 from .._descent.rent_or_buy import MOST_COLUMNS
 from .._descent.row_sums import Point
@@ -126,7 +127,7 @@ class NewtonRounds(ClusterMethod):
         """Return the rounds from an iterate."""
         hyper = cluster.hyper
         newton = ProximalNewton(ClusterSums(cluster), hyper.fit_intercept)
-        curvature = Curvature(newton, costs=None, column_squares=None, wanted=True, tol=hyper.tol)
+        curvature = Curvature(newton, precondition=True, tol=hyper.tol)
         step_size = StepSize(None, hyper.schedule, None, lipschitz=hyper.loss_lipschitz)
         return cls(cluster, step_size, RoundsState(iterate, cluster.objective), curvature)
 

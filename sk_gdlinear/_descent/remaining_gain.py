@@ -1,0 +1,111 @@
+"""What is left to gain, as a sample of the rows tells it before Newton steps are made, and the scale of gains.
+
+The gradient of all rows is known from the pass that evaluated the parameters, a ``Point``.  The curvature is that of a
+sample, times the share of the rows about which the loss curves.  After a Newton step ``curvature`` tells what is left.
+"""
+
+import numpy as np
+
+from .._objective.evaluate import typical_loss
+from .._objective.losses import largest_loss
+from .._objective.objective import LEAST_SMOOTHING
+from .error_sample import SAMPLE_ROWS, curved_share
+from .newton import ProximalNewton
+from .row_sample import sample_size
+
+# The curvature is bought early if a sample says that so many times the tolerance is left to gain.
+MUCH_LEFT = 10.0
+
+# Median absolute error over the half-width of the smoothing, for the median.
+ERRORS_SMOOTHED = 8.0
+
+# The reason for buying the curvature where another epoch would not show what is left to gain.
+UNKNOWN = "since a sample could not tell what was left to gain"
+
+
+def objective_scale(objective, rows, newton):
+    """Return the objective of the best constant prediction, to which gains are relative.
+
+    For losses other than the squared error, outliers are left out.  With a kink it is the objective of errors of the
+    current size instead, so that the share of errors on either side is right even where errors are small.
+
+    Parameters
+    ----------
+    objective : Objective
+    rows : Rows
+    newton : NewtonState or None
+        None before an epoch with the curvature.
+    """
+    inv_unit = objective.standardization.target_inv_scale
+    if objective.loss.is_quadratic:
+        return objective.null_value
+    if newton is not None and objective.width is not None:
+        least = largest_loss(objective.loss, LEAST_SMOOTHING * objective.baseline.spread * inv_unit)
+        return float(np.maximum(newton.point.losses, least).sum())
+    if objective.width is not None:
+        return float(largest_loss(objective.loss, ERRORS_SMOOTHED * objective.width * inv_unit).sum())
+    order = rows.sample(SAMPLE_ROWS)
+    return typical_loss(objective, rows.Y[order], rows.weights(order))
+
+
+def estimated_gain(curvature, backend, problem, point, n_epochs, limit):
+    """Return what is left to gain by a sample of rows, and whether that is all; 0 if a sample costs too much.
+
+    Columns that the sample does not represent may add to it.  They are not looked at where the others leave more than
+    ``limit``.
+
+    Parameters
+    ----------
+    curvature : Curvature
+    backend : Backend
+    problem : Problem
+    point : Point
+        At the parameters in question.
+    n_epochs : int
+        Epochs so far, which must have cost as much as the sample.
+    limit : float
+    """
+    inspection, d = curvature.inspection, problem.rows.X.shape[1]
+    if inspection.sample is None and not curvature.costs.allows_sample(n_epochs, sample_size(d), d):
+        return 0.0, False
+    return inspection.gain(problem, point, curved_share(backend, problem, point.W, point.b), limit)
+
+
+def is_much_left(curvature, backend, problem, point, n_epochs, scale):
+    """Return whether a sample says that so much is left, relative to the scale, that many more epochs would follow."""
+    limit = MUCH_LEFT * curvature.positive_tol * scale
+    return estimated_gain(curvature, backend, problem, point, n_epochs, limit)[0] > limit
+
+
+def is_confirmed(curvature, backend, problem, point, limit):
+    """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain.
+
+    If the sample does not represent all columns, the curvature of all rows is bought for the next epoch; where it must
+    not be bought, the columns that the sample does represent decide.  ``point`` is None where it is not known.
+    """
+    gain, is_all = 0.0, False
+    if point is not None:
+        share = curved_share(backend, problem, point.W, point.b)
+        if problem.loss.is_quadratic or share > 1.0 / problem.rows.n_rows:  # else no error is where the loss curves
+            gain, is_all = curvature.inspection.gain(problem, point, share, limit)
+    if not is_all and curvature.precondition is False:
+        return gain <= limit
+    if not is_all and gain <= limit:
+        curvature.buy_next(UNKNOWN)
+    return is_all and gain <= limit
+
+
+def inspected_gain(curvature, objective, problem, point):
+    """Return what is left to gain at a point, and whether that is known.
+
+    It is computed with the curvature of all rows, or of a sample where that is enough: of a quadratic loss.
+    """
+    rows = problem.rows
+    is_plain = type(curvature.newton) is ProximalNewton and objective.loss.is_quadratic
+    if is_plain and not curvature.is_certain and rows.n_rows > sample_size(rows.X.shape[1]):
+        return curvature.inspection.gain(problem, point, 1.0, limit=np.inf)
+    curvature.buy(objective)
+    if point.W.dtype != np.float64:
+        point = curvature.newton.point(objective, *point[:2])
+    gain = curvature.remaining_gain(objective, curvature.state_of(objective, point))
+    return gain, np.isfinite(gain)
