@@ -20,8 +20,8 @@ from ._compat import has_other_arrays
 from ._data.rows import Rows
 from ._fit.epochs import EpochJudge, EpochRecord
 from ._fit.monitors import VerboseMonitor
+from ._fit.report import curves_after
 from ._fit.state import fitted_attributes, is_fitted
-from .base import curves_after
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
