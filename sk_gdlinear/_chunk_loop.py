@@ -15,8 +15,8 @@ from ._checkpoint.checkpoint import Place
 from ._compat import has_other_arrays
 from ._fit.epochs import EpochRecord
 from ._fit.monitors import VerboseMonitor
+from ._fit.report import curves_after
 from ._progress_bar import progress_bar
-from .base import curves_after
 
 # Share of the time that may go into writing checkpoints.
 CHECKPOINT_SHARE = 0.05

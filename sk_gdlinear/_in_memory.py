@@ -10,7 +10,8 @@ from sklearn.base import MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils.validation import validate_data
 
 from ._compat import has_other_arrays
-from ._data.checks import as_csr, as_targets, check_finite, check_indices, check_weights, clear_overflow
+from ._data.checks import as_csr, as_dtype, as_targets, check_finite, check_indices, check_weights, clear_overflow
+from ._data.rows import Rows
 from ._descent.backend import choose_backend
 
 if TYPE_CHECKING:
@@ -74,6 +75,32 @@ class InMemoryMixin(MultiOutputMixin, RegressorMixin):
         if sample_weight is not None and not sample_weight.any() and reset:
             raise ValueError("All sample weights are zero: at least one weight must be non-zero.")
         return X, Y, sample_weight, flat
+
+    def _validation_rows(self, X, Y, flat, X_val, y_val, sample_weight_val):
+        """Return the validation set, validated, as rows like those of ``X, Y``."""
+        V, Y_val, weight, flat_val = self._checked_validation(X_val, y_val, sample_weight_val, X.dtype)
+        if flat_val != flat or Y_val.shape[1] != Y.shape[1]:
+            raise ValueError(
+                f"y_val must have the dimensions and targets of y: got shapes {tuple(np.shape(y_val))} and "
+                f"{Y.shape[:1] if flat else Y.shape}."
+            )
+        return Rows(V, Y_val, weight)
+
+    def _checked_validation(self, X_val, y_val, sample_weight_val, dtype=None, reset=False):
+        """Return a validation set as ``_validate`` does, X and Y in ``dtype``; raise if it cannot be used."""
+        if X_val is None or y_val is None:
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"A validation set needs both X_val and y_val: {missing} was not given.")
+        try:
+            V, Y_val, weight, flat_val = self._validate(X_val, y_val, sample_weight_val, reset)
+            V, Y_val = (as_dtype(a, dtype or a.dtype) for a in (V, Y_val))
+            check_finite(V, None, type(self).__name__)
+            check_finite(Y_val, None, type(self).__name__, "y")
+            if weight is not None and not weight.any():
+                raise ValueError("all sample_weight_val are zero; at least one must not be.")
+        except ValueError as error:
+            raise ValueError(f"The validation set (X_val, y_val, sample_weight_val) cannot be used: {error}") from error
+        return V, Y_val, weight, flat_val
 
     def _add_rows(self, statistics, X, Y, sample_weight, window=None):
         """Add the rows to the statistics and return them as ``Rows``; raise if X is not finite."""

@@ -6,15 +6,12 @@ import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from inspect import signature
-from math import isfinite
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import (
     CallbackSupportMixin,
@@ -24,19 +21,18 @@ from ._compat import (
     callback_context,
     has_callbacks,
     has_other_arrays,
-    is_other_array,
     validate_parameter_constraints,
 )
-from ._data.checks import as_csr, check_alpha, check_fitted, check_indices, check_numbers, make_generator
-from ._data.threads import map_blocks, n_numbers, parts, threads
+from ._data.checks import check_alpha, check_fitted, check_numbers, make_generator
+from ._data.threads import n_numbers, threads
 from ._descent.schedule import SCHEDULES, make_schedule
 from ._fit.build import AUTO_BATCH_SIZE, Hyperparameters
-from ._fit.certificate import NOT_CERTAIN
 from ._fit.monitors import CallbackMonitor, VerboseMonitor
-from ._fit.state import CURVES, check_state, marked, pack, unmarked
+from ._fit.state import check_state, marked, pack, unmarked
 from ._objective.checks import check_derivative, check_loss, check_penalty, check_proximal
 from ._objective.losses import LOSSES, Loss
-from ._objective.penalties import Box, ElasticNet, Penalty, of_columns, positive, within_bounds
+from ._objective.penalties import Box, ElasticNet, Penalty, positive
+from ._prediction import predictions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -49,9 +45,6 @@ PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None}
 
 # Types of values of which equal ones are equally allowed.
 PLAIN = str, int, float, bool, type(None)
-
-# Rows predicted at once in float64 where the data is float32.
-PREDICT_ROWS = 8192
 
 
 class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -167,44 +160,7 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predictions, 1-D if the y fitted was; float32 for float32 X.
         """
-        if (prediction := self._predict_array(X)) is not None:
-            return prediction
-        check_is_fitted(self)
-        if has_other_arrays(X) or is_other_array(self.coef_):
-            from ._array.fit import predict
-
-            return predict(self, X)
-        if issparse(X):
-            check_indices(X)
-        X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=[np.float64, np.float32])
-        if issparse(X):
-            X = as_csr(X)
-        coef = np.asarray(self.coef_, dtype=np.float64)
-        if X.dtype == np.float64:
-            return _in_parts(X, coef, self.intercept_, self.n_jobs)
-        # The offsets of float32 features may exceed their spread by so much that sums in float32 would hold few true
-        # digits.
-        prediction = np.empty((X.shape[0], *coef.shape[:-1]), dtype=X.dtype)
-        for start in range(0, X.shape[0], PREDICT_ROWS):
-            rows = slice(start, start + PREDICT_ROWS)
-            prediction[rows] = X[rows].astype(np.float64) @ coef.T + self.intercept_
-        return prediction
-
-    def _predict_array(self, X):
-        """Return the prediction for an array of float64 that needs no conversion; None if something is to be checked.
-
-        A prediction that is finite was made from finite numbers, which takes less time than to check them first.
-        """
-        fitted = vars(self)
-        if type(X) is not np.ndarray or X.ndim != 2 or X.dtype != np.float64 or "feature_names_in_" in fitted:
-            return None
-        coef = fitted.get("coef_")
-        if type(coef) is not np.ndarray or coef.dtype != np.float64 or not len(X):
-            return None
-        if not coef.shape[-1] == X.shape[1] == fitted.get("n_features_in_"):
-            return None
-        prediction = _in_parts(X, coef, self.intercept_, self.n_jobs)
-        return prediction if isfinite(prediction.sum()) else None
+        return predictions(self, X)
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: sparse X is accepted."""
@@ -370,68 +326,13 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
             monitors.append(CallbackMonitor(self, given, attributes, context, max_epochs, n_blocks))
         return monitors
 
-    def _attributes(self, result, flat, past, longest=None, columns=None):
-        """Return the fitted attributes of a ``Result``.
-
-        ``past`` are the curves of the previous calls, ``longest`` the values of a curve that are kept at most, and
-        ``columns`` the ``NonemptyColumns`` that were fitted, None for all.
-        """
-        standardization = result.standardization
-        penalty = self.penalty if columns is None else of_columns(self.penalty, columns.numbers)
-        coef, intercept = within_bounds(penalty, *standardization.to_user(result.W, result.b), standardization.shift)
-        if not np.isfinite(coef).all():
-            raise ValueError(
-                f"The coefficients have no number in {coef.dtype}: the units of y are too large beside those of X. "
-                "Pass float64, or choose other units."
-            )
-        coef = coef if columns is None else columns.spread(coef)
-        curves = curves_after(past, result.history, result.best_epoch)
-        if longest is not None:
-            curves |= {name: curves[name] and curves[name][-longest:] for name in CURVES}
-        return {
-            "coef_": coef[0] if flat else coef,
-            "intercept_": intercept[0] if flat else intercept,
-            "n_iter_": len(result.history),
-            "t_": result.n_updates,
-            "learning_rate_": result.step,
-            "batch_size_": result.batch_size,
-            "stop_reason_": result.stop_reason,
-        } | curves
-
-    def _store(
-        self, attributes, method, statistics, generator, monitors, memory_of_fit=None, n_calls=None, columns=None
-    ):
-        """Set the fitted attributes, and close the monitors."""
+    def _store(self, attributes, method, statistics, generator, memory_of_fit=None, n_calls=None, columns=None):
+        """Set the fitted attributes, and the state for later calls."""
         vars(self).update(attributes)
         coef, intercept = self._fitted_parameters()
         reported = coef.copy() if columns is None else columns.take(coef), intercept.copy()
         n_calls = len(self.loss_curve_) if n_calls is None else n_calls
         self._state = pack(method, statistics, generator, reported, n_calls, memory_of_fit, columns)
-        for monitor in monitors:
-            monitor.end(attributes["stop_reason_"], method.notes)
-
-    def _warning(self, result):
-        """Return the warning after ``fit``, or None."""
-        warnings = []
-        if result.predicts_mean:
-            warnings.append(
-                f"After {self.n_iter_} epochs the training objective was above that of predicting the mean of y, so "
-                "the model predicts the mean. Use precondition=True, raise max_iter, or shuffle=True."
-            )
-        if self.stop_reason_ == "max_iter" and self.tol is not None:
-            warnings.append(
-                f"max_iter={self.max_iter} epochs were not enough to come within tol={self.tol:g}. Raise max_iter or "
-                "tol, or let the curvature help: precondition=True, with learning_rate='auto', schedule='constant' and "
-                "standardize=True, on up to 4,096 features."
-            )
-        if self.stop_reason_ == NOT_CERTAIN and result.left > self.tol:
-            warnings.append(
-                f"Training stopped after {self.n_iter_} epochs, since the objective hardly falls any more, but by the "
-                f"second moments of the rows {result.left:.2g} is left to gain, on the scale of tol={self.tol:g}. Use "
-                "the defaults of learning_rate, schedule, standardize and precondition, another step, or tol=None to "
-                "run max_iter epochs."
-            )
-        return " ".join(warnings) or None
 
     def _raise_if_interrupted(self):
         """Raise ``KeyboardInterrupt`` again after a fit that it ended, so that a search or a script ends as well."""
@@ -450,33 +351,3 @@ def _check_once(estimator_class, *values):
     parameters = dict(zip(constraints, values, strict=True))
     check_numbers(parameters)
     validate_parameter_constraints(constraints, parameters, caller_name=estimator_class.__name__)
-
-
-def curves_after(past, history, best_epoch):
-    """Return the fitted attributes that are curves, and the place of the best epoch in them.
-
-    Parameters
-    ----------
-    past : tuple
-        The curves of the calls before.
-    history : sequence of EpochLosses
-    best_epoch : int or None
-        From 1; None without a validation set.
-    """
-    curve, validation_curve = past
-    if best_epoch is not None or validation_curve is not None:
-        before = [np.nan] * len(curve) if validation_curve is None else validation_curve
-        validation_curve = [*before, *(losses.validation for losses in history)]
-    return {
-        "loss_curve_": [*curve, *(losses.objective for losses in history)],
-        "validation_loss_curve_": validation_curve,
-        "best_iter_": None if best_epoch is None else len(curve) + best_epoch,
-    }
-
-
-def _in_parts(X, coef, intercept, n_jobs):
-    """Return ``X @ coef.T + intercept``, of a part of the rows in each thread."""
-    if n_jobs is None or n_jobs == 1:
-        return X @ coef.T + intercept
-    with threads(n_jobs, n_numbers(X)):
-        return np.concatenate(list(map_blocks(lambda part: X[part] @ coef.T + intercept, parts(X.shape[0]))))

@@ -7,44 +7,21 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ._compat import has_other_arrays, with_callbacks
-from ._data.checks import (
-    as_dtype,
-    as_targets,
-    check_finite,
-    check_start,
-    make_generator,
-)
-from ._data.rows import Rows
+from ._data.checks import check_start, make_generator
 from ._data.statistics import StreamStatistics
 from ._descent.backend import choose_backend
-from ._fit.build import (
-    StreamState,
-    first_intercept,
-    first_width,
-    from_coef,
-    make_stream_method,
-    reparametrise,
-)
+from ._fit.build import from_coef
 from ._fit.certificate import certified
-from ._fit.loop import EpochLosses, Result, fit_loop, fit_once
+from ._fit.loop import fit_loop
+from ._fit.monitors import end_all
 from ._fit.nonempty_columns import columns_to_fit, of_columns
 from ._fit.place import NumPyPlace
-from ._fit.quick import learn_quickly, remember_parameters
-from ._fit.state import dtype_of, memory_of, pack_memory, pack_wide, reported_parameters, unpack, unpack_wide
-from ._fit.stream import (
-    CONTRADICTED,
-    LONGEST_CURVE,
-    FitMemory,
-    Memory,
-    attributes_of,
-    penalty_slope,
-    remembers,
-    step_to_minimum,
-    with_minimum_at,
-)
+from ._fit.quick import learn_quickly
+from ._fit.report import attributes_after, warning_after
+from ._fit.stream import FitMemory
 from ._fit.validation import ValidationSet, split_off
-from ._fit.wide_stream import WideStream, is_wide
 from ._in_memory import InMemoryMixin
+from ._partial_fit import PartialFitMixin
 from .base import GDLinearModel
 from .streaming import BatchFitting
 
@@ -54,7 +31,7 @@ if TYPE_CHECKING:
     from .base import Rows as RowsLike
 
 
-class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
+class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearModel):
     r"""Linear regression by mini-batch gradient descent.
 
     Minimises the half mean squared error, or another loss, summed over targets, plus a penalty if there is one,
@@ -453,160 +430,18 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         past = self._past() if warm else ([], None)
 
         def attributes(result):
-            return place.attributes(self._attributes(result, flat, past, columns=columns))
+            return place.attributes(attributes_after(result, self.penalty, flat, past, columns=columns))
 
         monitors = self._monitors(attributes, given, "fit", len(past[0]), method.n_blocks)
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, held_out, monitors)
         result = certified(result, rows, statistics, hyper, method, place.make_judge)
-        fitted = self._attributes(result, flat, past, columns=columns)
+        fitted = attributes_after(result, self.penalty, flat, past, columns=columns)
         memory = FitMemory.of(method, hyper, np.atleast_2d(fitted["coef_"])) if columns is None else None
-        self._store(fitted, method, statistics, generator, (), memory, columns=columns)
+        self._store(fitted, method, statistics, generator, memory, columns=columns)
         vars(self).update(place.attributes(fitted))
-        for monitor in monitors:
-            monitor.end(self.stop_reason_, method.notes)
-        return self._warning(result)
-
-    @with_callbacks
-    def _partial_fit(self, X, y, sample_weight):
-        """Make one epoch over a chunk."""
-        if self.early_stopping:
-            raise ValueError(
-                "early_stopping=True holds rows out in fit; partial_fit learns from every row it is given. Set "
-                "early_stopping=False and compare score(X_val, y_val) between calls, or pass X_val and y_val to fit or "
-                "fit_batches."
-            )
-        if has_other_arrays(X, y, sample_weight, vars(self).get("coef_")):
-            from ._array.fit import partial_fit
-
-            return partial_fit(self, X, y, sample_weight)
-        return self._learn(*self._validate(X, y, sample_weight, reset=not hasattr(self, "coef_")), (X, y))
-
-    def _learn(self, X, Y, sample_weight, flat, given):
-        """Learn from a validated chunk; return a warning, or None."""
-        first, by_hand = not hasattr(self, "coef_"), not hasattr(self, "_state")
-        d, k = X.shape[1], Y.shape[1]
-        hyper, before, is_changed, part = self._hyperparameters(d, k), None, False, None
-        if not first:
-            self._check_same_shape(flat, d, k)
-            if sample_weight is not None and not sample_weight.any():
-                return
-        n_calls = 0 if first else self._n_calls()
-        if remembers(hyper, d, k) and (first or not by_hand):
-            return self._remember(X, Y, sample_weight, flat, hyper, given, n_calls)
-        if by_hand:  # the first call, or one on coefficients that were set by hand
-            generator = make_generator(self.random_state)
-        else:
-            generator, dtype = self._state["generator"], dtype_of(self._state)
-            X, Y = as_dtype(X, dtype), as_targets(Y, dtype)
-        if is_wide(X, hyper, k):
-            part, wide, is_changed = self._part(X, hyper, k)
-            X, statistics, before = part.X, part.statistics, StreamState(None, None, wide.width)
-        elif by_hand:
-            statistics = StreamStatistics.empty(d, k, hyper.standardize)
-        else:
-            before, statistics = unpack(self._state, hyper.standardize, np.atleast_2d(self.coef_))
-        rows = self._add_rows(statistics, X, Y, sample_weight, hyper.window)
-        shares = None if part is None else part.add(rows)
-        if first:
-            self._check_own(hyper, statistics)
-            coef = np.zeros((k, X.shape[1]))
-            intercept = first_intercept(rows, statistics, hyper, coef)
-            before = StreamState(None, None, first_width(rows, hyper, intercept))
-            start = from_coef(coef, intercept, self.average)
-        elif part is not None:
-            start = part.start
-        elif is_changed := before is None or self._is_changed():
-            start = from_coef(*self._fitted_parameters(), self.average, getattr(self, "t_", 0))
-        else:
-            start = reparametrise(before.iterate, before.standardization)
-        method = make_stream_method(rows, statistics, hyper, start, before, shares)
-        past = ([], None) if first else self._past()
-
-        def attributes(result):
-            return self._attributes(result, flat, past, LONGEST_CURVE)
-
-        monitors = self._monitors(attributes, (*given, sample_weight), "partial_fit", n_calls)
-        start_objective = method.evaluate().standardized if is_changed or hyper.step is not None else 0.0
-        rng = generator if self.shuffle else None
-        result = fit_once(method, rng, start_objective, n_calls + 1, monitors)
-        if part is None:
-            self._store(attributes(result), method, statistics, generator, monitors, n_calls=n_calls + 1)
-            return
-        fitted = attributes(result)
-        with wide.updated(part, method) as wide:
-            coef = wide.iterate.average[0]
-            vars(self).update(fitted, coef_=coef[0] if flat else coef, _state=pack_wide(wide, generator, n_calls + 1))
-            for monitor in monitors:
-                monitor.end(None, method.notes)
-
-    def _part(self, X, hyper, k):
-        """Return the part of a wide stream that rows need, the stream, and whether the user has set the parameters."""
-        state, t = vars(self).get("_state"), getattr(self, "t_", 0)
-        if not hasattr(self, "coef_"):
-            return *WideStream.at(np.zeros((k, X.shape[1]), X.dtype), np.zeros(k), hyper).part(X, hyper), False
-        stream, is_changed = None, True
-        if state is not None and "wide" in state:
-            coef = np.atleast_2d(self.coef_)
-            stream = unpack_wide(state, coef)
-            is_changed = stream.is_changed(coef, np.atleast_1d(self.intercept_), X)
-        elif state is not None:
-            stream, is_changed = WideStream.of(*unpack(state, hyper.standardize)), self._is_changed()
-        if is_changed:
-            coef, intercept = self._fitted_parameters()
-            start = coef.astype(X.dtype, order="C"), intercept, hyper, t
-            stream = WideStream.at(*start) if stream is None else stream.moved_to(*start)
-        part, stream = stream.part(X, hyper)
-        if is_changed:
-            part.before = None
-        return part, stream, is_changed
-
-    def _remember(self, X, Y, sample_weight, flat, hyper, given, n_calls):
-        """Move to the minimum of the objective of all remembered rows, the chunk included."""
-        first, (d, k) = not hasattr(self, "coef_"), (X.shape[1], Y.shape[1])
-        if first:
-            memory, generator = Memory.empty(d + k, hyper.window), make_generator(self.random_state)
-            coef = np.zeros((k, d), X.dtype)
-        else:
-            state, (coef, intercept) = self._state, self._fitted_parameters()
-            dtype, generator = state["reported"][0].dtype, state["generator"]
-            coef, X, Y = as_dtype(coef, dtype), as_dtype(X, dtype), as_targets(Y, dtype)
-            memory, slope = memory_of(state, hyper), penalty_slope(hyper.penalty, coef)
-            if self._is_changed():
-                moments = with_minimum_at(memory.moments, slope, hyper.fit_intercept, coef, intercept)
-                memory = memory.replaced_by(moments)
-        monitors = self._monitors(None, (*given, sample_weight), "partial_fit", n_calls)
-        s = sample_weight
-        if s is not None and not s.all():
-            kept = np.flatnonzero(s)
-            X, Y, s = X[kept], Y[kept], s[kept]
-        if hyper.window is not None and len(Y) > hyper.window:  # the first rows do not enter the memory
-            check_finite(X, None, type(self).__name__)
-            check_finite(Y, None, type(self).__name__, "y")
-        with np.errstate(all="ignore"):  # what is not finite is checked
-            memory = memory.with_rows(X, Y, s)
-            moments = memory.moments
-            check_finite(X, moments.mean[:d], type(self).__name__)
-            check_finite(Y, moments.mean[d:], type(self).__name__, "y")
-            coef, intercept, objective = step_to_minimum(moments, X, Y, s, hyper, coef)
-            memory, contradicts = memory.compared(d, hyper.fit_intercept)
-        attributes = attributes_of(coef, intercept, flat, getattr(self, "t_", 0) + 1, self._batch_rows(len(Y)))
-        losses = (EpochLosses(objective, objective),)
-        result = Result(losses, None, coef, intercept, 1.0, attributes["batch_size_"], attributes["t_"])
-        for monitor in monitors:
-            monitor.begin_epoch()
-            monitor.end_epoch(result)
-        curve, validation_curve = ([], None) if first else self._past()
-        vars(self).update(
-            attributes,
-            loss_curve_=[*curve, objective][-LONGEST_CURVE:],
-            validation_loss_curve_=None if validation_curve is None else [*validation_curve, np.nan][-LONGEST_CURVE:],
-            _state=pack_memory(memory, generator, coef, intercept, n_calls + 1),
-        )
-        for monitor in monitors:
-            monitor.end(None, ())
-        remember_parameters(self, hyper)
-        return UserWarning(CONTRADICTED) if contradicts else None
+        end_all(monitors, result.stop_reason, method.notes)
+        return warning_after(result, self.max_iter, self.tol)
 
     def _hold_out(self, X, Y, sample_weight, flat, validation, warm, generator):
         """Return the validation rows, or None, and the weights to train with."""
@@ -617,38 +452,3 @@ class GDLinearRegressor(BatchFitting, InMemoryMixin, GDLinearModel):
         if not (warm and hasattr(self, "_split_seed")):  # the same rows are held out again
             self._split_seed = int(generator.integers(2**32))
         return split_off(X, Y, sample_weight, self.validation_fraction, self._split_seed)
-
-    def _validation_rows(self, X, Y, flat, X_val, y_val, sample_weight_val):
-        """Return the validation set, validated, as rows like those of ``X, Y``."""
-        V, Y_val, weight, flat_val = self._checked_validation(X_val, y_val, sample_weight_val, X.dtype)
-        if flat_val != flat or Y_val.shape[1] != Y.shape[1]:
-            raise ValueError(
-                f"y_val must have the dimensions and targets of y: got shapes {tuple(np.shape(y_val))} and "
-                f"{Y.shape[:1] if flat else Y.shape}."
-            )
-        return Rows(V, Y_val, weight)
-
-    def _checked_validation(self, X_val, y_val, sample_weight_val, dtype=None, reset=False):
-        """Return a validation set as ``_validate`` does, X and Y in ``dtype``; raise if it cannot be used."""
-        if X_val is None or y_val is None:
-            missing = "X_val" if X_val is None else "y_val"
-            raise ValueError(f"A validation set needs both X_val and y_val: {missing} was not given.")
-        try:
-            V, Y_val, weight, flat_val = self._validate(X_val, y_val, sample_weight_val, reset)
-            V, Y_val = (as_dtype(a, dtype or a.dtype) for a in (V, Y_val))
-            check_finite(V, None, type(self).__name__)
-            check_finite(Y_val, None, type(self).__name__, "y")
-            if weight is not None and not weight.any():
-                raise ValueError("all sample_weight_val are zero; at least one must not be.")
-        except ValueError as error:
-            raise ValueError(f"The validation set (X_val, y_val, sample_weight_val) cannot be used: {error}") from error
-        return V, Y_val, weight, flat_val
-
-    def _is_changed(self):
-        """Whether coef_ or intercept_ was set by hand since the last call."""
-        reported = reported_parameters(self)
-        now = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
-        if all(np.array_equal(*pair) for pair in zip(now, reported, strict=True)):
-            return False
-        self._fitted_parameters()  # raises if they are not numbers
-        return True

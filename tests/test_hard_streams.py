@@ -230,7 +230,7 @@ def test_sorted_rows_are_not_told_as_a_contradiction(rng, noise):
 
 @pytest.mark.parametrize("params", [{}, {"window": 50}, {"loss": "huber"}, {"penalty": "l1"}], ids=str)
 def test_a_model_does_not_grow_with_the_calls(rng, params, monkeypatch):
-    for module in ("sk_gdlinear.estimator", "sk_gdlinear._fit.quick"):
+    for module in ("sk_gdlinear._partial_fit", "sk_gdlinear._fit.quick"):
         monkeypatch.setattr(f"{module}.LONGEST_CURVE", 100)
     X, y = correlated(rng, 500)
     model = GDLinearRegressor(random_state=0, **params)

@@ -13,14 +13,14 @@ import numpy as np
 from .._data.statistics import StreamStatistics
 from .._descent.backend import choose_backend
 from .._objective.penalties import nearest_to_zero
-from .build import from_coef, make_judge
+from .build import from_coef
 from .stopping import ROUNDING
 
 # Why a descent ended that may have much left to gain.
 NOT_CERTAIN = "no_change"
 
 
-def certified(result, rows, statistics, hyper, method, make=make_judge):
+def certified(result, rows, statistics, hyper, method, make_judge):
     """Return the result, with the reason "no_change" unless it is certain that at most ``tol`` is left to gain.
 
     Parameters
@@ -32,7 +32,7 @@ def certified(result, rows, statistics, hyper, method, make=make_judge):
     hyper : Hyperparameters
     method : MiniBatchDescent
         The descent that has stopped.
-    make : callable, default=make_judge
+    make_judge : callable
         Makes a descent that computes what is left to gain.
     """
     if result.stop_reason != "converged" or method.judges_itself:
@@ -42,7 +42,7 @@ def certified(result, rows, statistics, hyper, method, make=make_judge):
         if statistics.features is None:
             statistics = StreamStatistics.empty(rows.X.shape[1], rows.Y.shape[1], standardize=True)
             statistics.add(choose_backend(rows.X), rows.X, rows.Y, rows.weight)
-        judge = make(rows, statistics, hyper, from_coef(coef, intercept, False), method.objective.width)
+        judge = make_judge(rows, statistics, hyper, from_coef(coef, intercept, False), method.objective.width)
         left = _left(judge, hyper.tol) if _counts_all(judge, hyper.penalty, coef) else np.nan
     except KeyboardInterrupt:  # the epochs are over
         return replace(result, stop_reason="interrupted")

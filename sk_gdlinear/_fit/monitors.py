@@ -25,6 +25,12 @@ class Monitor:
         """Handle the end of the call, when the fitted attributes are set; ``notes`` are those of the method."""
 
 
+def end_all(monitors, stop_reason, notes):
+    """Call the last method of every monitor."""
+    for monitor in monitors:
+        monitor.end(stop_reason, notes)
+
+
 class VerboseMonitor(Monitor):
     """Prints a line per epoch, or per call of ``partial_fit``, the first of which is number ``number``.
 

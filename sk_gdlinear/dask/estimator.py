@@ -16,6 +16,8 @@ from .._descent.rent_or_buy import MOST_COLUMNS
 from .._fit.build import adapt, from_coef, make_objective, standardize
 from .._fit.certificate import NOT_CERTAIN
 from .._fit.loop import fit_loop
+from .._fit.monitors import end_all
+from .._fit.report import attributes_after, warning_after
 from ..base import GDLinearModel
 from ..estimator import GDLinearRegressor
 from .cluster import Cluster
@@ -178,15 +180,16 @@ class DaskGDLinearRegressor(GDLinearModel):
         past = self._past() if warm else ([], None)
 
         def attributes(result):
-            return self._attributes(result, flat, past)
+            return attributes_after(result, self.penalty, flat, past)
 
         monitors = self._monitors(attributes, (X, y, sample_weight), "fit", len(past[0]))
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, monitors=monitors)
         if result.stop_reason == "converged" and kind is not NewtonRounds:
             result = replace(result, stop_reason=NOT_CERTAIN)
-        self._store(attributes(result), method, statistics, generator, monitors)
-        return self._warning(result)
+        self._store(attributes(result), method, statistics, generator)
+        end_all(monitors, result.stop_reason, method.notes)
+        return warning_after(result, self.max_iter, self.tol)
 
     def _check_available(self, d, k):
         """Raise if the parameters are not available on a cluster."""
