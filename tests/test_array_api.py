@@ -697,7 +697,8 @@ def test_a_search_chooses_as_with_numpy(library, params, is_weighted):
     data = (X, Y, weight) if is_weighted else (X, Y[:, 0])
     model, expected = GDLinearRegressorCV(**params).fit(*map(library, data)), GDLinearRegressorCV(**params).fit(*data)
     is_exact = "loss" not in params
-    tolerance = library.tolerance if is_exact else 1e-4  # descents end anywhere within tol
+    # Descents end anywhere within tol, or where the rounding of sums in float32 allows no further step.
+    tolerance = library.tolerance if is_exact else 1e-4 if library.dtype == np.float64 else 4e-4
     assert (model.best_index_, model.l1_ratio_) == (expected.best_index_, expected.l1_ratio_)
     assert model.alpha_ == pytest.approx(expected.alpha_, rel=library.tolerance)
     for name in ("alphas_", "mse_path_"):

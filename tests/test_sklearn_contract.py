@@ -55,11 +55,6 @@ ATTRIBUTES = [
 
 def expected_failures(estimator):
     """Checks whose premise cannot hold, with the reason; none for the defaults."""
-    if estimator.loss == "quantile":
-        other = (
-            "rows that repeat are more rows, which narrows the smoothing otherwise: both answers are within tol only"
-        )
-        return {f"check_sample_weight_equivalence_on_{kind}_data": other for kind in ("dense", "sparse")}
     if estimator.warm_start:
         return {"check_supervised_y_2d": "fits twice and demands the same result: a warm start goes on instead"}
     if estimator.early_stopping:

@@ -14,6 +14,11 @@ from .rows import Totals, blocks
 class DeviceSums(RowSums):
     """The sums of ``RowSums`` for ``DeviceArray``s, in float64 where the device has it."""
 
+    @property
+    def eps(self):
+        """The rounding of the sums, relative to them."""
+        return float(np.finfo(np.float64 if self.namespace.has_double else np.float32).eps)
+
     def second_moments(self, objective):
         """Return the second moments of the standardized rows."""
         return self._weighted_moments(objective, lambda E, weight: weight)

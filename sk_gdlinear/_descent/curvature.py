@@ -126,7 +126,7 @@ class Curvature:
 
         It is 0 where rounding allows no further step, and infinite where the minimum of the model was not found.
         """
-        if state.stalled and state.proposal.gain <= FALLBACK_TOL * objective.null_value:
+        if state.stalled and state.proposal.gain <= max(FALLBACK_TOL, self.newton.sums.eps) * objective.null_value:
             return 0.0
         if not state.proposal.exact:
             return np.inf

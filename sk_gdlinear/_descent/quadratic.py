@@ -15,6 +15,7 @@ Journal on Imaging Sciences 2, 2009), restarted where they point uphill (B. O'Do
 Computational Mathematics 15, 2015).
 """
 
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -31,11 +32,12 @@ ROUNDING = 2.0 * np.finfo(np.float64).eps
 # Reciprocal condition number from which Cholesky's method keeps enough digits.
 CHOLESKY_CONDITION = 1e-8
 
-# Sweeps of coordinate descent between Newton steps; Newton steps in a row that a change of sign shortens; and rounds of
-# both, at most.
+# Sweeps of coordinate descent between Newton steps; Newton steps in a row that a change of sign shortens; rounds of
+# both, at most; and those after what is left seems negligible, until it is rounding.
 SWEEPS = 20
 SHORTENED_STEPS = 30
 ROUNDS = 200
+MORE_ROUNDS = 10
 
 # Damping of a nearly singular matrix relative to its norm, and how often its effects are reduced by powers of ten.
 DAMPING = 1e-13
@@ -90,6 +92,8 @@ class QuadraticModel:
         rough : float, default=0.0
             With kinks, what may be left to gain if coordinate descent reaches it without Newton steps.
         """
+        if not W.size:  # no column varies, or none is in a working set
+            return Minimum(W, 0.0, True)
         if not isinstance(penalty, BoxedElasticNet):
             return self._proximal_gradient(W, grad_W, penalty)
         U, grad_U, parts = W * self.scale, grad_W / self.scale, []
@@ -112,8 +116,7 @@ class QuadraticModel:
         """Return the linear system of ``H + diag(l2)``, factored once."""
         key = None if l2 is None else l2.tobytes()
         if key not in self._systems:
-            A = self.H if l2 is None else self.H + np.diag(l2)
-            self._systems = {key: LinearSystem(A)}  # the newest is enough: targets mostly share it
+            self._systems = {key: LinearSystem(self.H, l2)}  # the newest is enough: targets mostly share it
         return self._systems[key]
 
     def _smooth(self, u, gradient, l2):
@@ -130,10 +133,10 @@ class QuadraticModel:
         if not is_inside:
             q += self.H @ (w - u)
         scale = abs(float(gradient @ u)) + float(penalty.l1 @ np.abs(u)) + 0.5 * float(gradient @ gradient)
-        left = violation(self.H, w, q, *penalty)
-        if left <= NEGLIGIBLE * scale and is_inside:
+        left, rounding = violation(self.H, w, q, *penalty), NEGLIGIBLE * scale
+        if left <= rounding and is_inside:
             return w, 0.0, True
-        negligible = max(negligible, NEGLIGIBLE * scale)
+        negligible, more = max(negligible, rounding), MORE_ROUNDS
         for _ in range(ROUNDS):
             coordinate_descent(self.H, w, q, *penalty, SWEEPS, negligible)
             if rough > 0.0:
@@ -143,19 +146,28 @@ class QuadraticModel:
             self._newton_on_support(w, q, penalty, FLAT_SLOPE * np.sqrt(scale))
             q = gradient + self.H @ (w - u)  # without the rounding of many small changes
             left = violation(self.H, w, q, *penalty)
-            if left <= negligible:
+            # Along columns that are nearly collinear with those of the support the gain is a multiple of this.
+            if left <= rounding or (left <= negligible and more == 0):
                 break
+            more -= left <= negligible
         moved = w - u
         falls = -(float(gradient @ moved) + 0.5 * float(moved @ (self.H @ moved))) + penalty.value(u) - penalty.value(w)
         return w, max(falls, 0.0), left <= max(negligible, rough, 1e-6 * falls)
 
     def _newton_on_support(self, w, q, penalty, noise):
-        """Minimise over the coefficients that are neither 0 nor at a bound, in place, as far as signs stay."""
-        for _ in range(SHORTENED_STEPS):
+        """Minimise over the coefficients that are neither 0 nor at a bound, in place, as far as signs stay.
+
+        Where they are more than the rank of their matrix, as many steps are made as are too many of them: each step
+        along a flat direction ends where one more is 0.
+        """
+        for n_steps in count():
             free, A, slope = free_system(self.H, w, q, *penalty)
             if not len(free):
                 return
-            step = -damped_solution(A, slope, noise)
+            factor = _cholesky(A)
+            if factor is not None and n_steps >= SHORTENED_STEPS:
+                return
+            step = -(damped_solution(A, slope, noise) if factor is None else dpotrs(factor, slope, lower=True)[0])
             share, hit, value = share_to_kink(w, step, free, penalty.l1, penalty.lower, penalty.upper)
             w[free] += share * step
             q += share * (step @ self.H[free])
@@ -186,14 +198,25 @@ class QuadraticModel:
 
 
 class LinearSystem:
-    """The solution of ``A x = r`` for a positive semi-definite ``A``, of minimum norm where that is nearly singular.
+    """The solution of ``(A + diag(l2)) x = r`` for a positive semi-definite ``A`` with 1 or 0 on its diagonal.
+
+    It is of minimum norm where the matrix is nearly singular.  With ``l2`` variables are scaled so that the diagonal of
+    the sum is 1: however much some coefficients are penalised, the others do not count as flat.
 
     Parameters
     ----------
     A : ndarray of shape (d, d)
+    l2 : ndarray of shape (d,), default=None
     """
 
-    def __init__(self, A):
+    def __init__(self, A, l2=None):
+        self.root = None
+        if l2 is not None:
+            A = A + np.diag(l2)
+            diagonal = np.diag(A)
+            self.root = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+            A /= self.root
+            A /= self.root[:, None]
         self.factor, self.vectors = _cholesky(A), None
         if self.factor is not None:
             return
@@ -203,13 +226,19 @@ class LinearSystem:
 
     def solve(self, r):
         """Return the solution."""
+        r = r if self.root is None else r / self.root
         if self.factor is not None:
-            return dpotrs(self.factor, r, lower=True)[0]
-        return self.vectors @ (self.inverses * (self.vectors.T @ r))
+            x = dpotrs(self.factor, r, lower=True)[0]
+        else:
+            x = self.vectors @ (self.inverses * (self.vectors.T @ r))
+        return x if self.root is None else x / self.root
 
     def project(self, x):
         """Return ``x`` without its part along flat directions."""
-        return x if self.factor is not None else self.vectors @ (self.vectors.T @ x)
+        if self.factor is not None:
+            return x
+        root = 1.0 if self.root is None else self.root
+        return self.vectors @ (self.vectors.T @ (root * x)) / root
 
 
 def damped_solution(A, r, noise=0.0):

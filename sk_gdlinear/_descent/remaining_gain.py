@@ -41,9 +41,10 @@ def objective_scale(objective, rows, newton):
         return objective.null_value
     if newton is not None and objective.width is not None:
         least = largest_loss(objective.loss, LEAST_SMOOTHING * objective.baseline.spread * inv_unit)
-        return float(np.maximum(newton.point.losses, least).sum())
+        return float(np.maximum(newton.point.losses, least)[objective.baseline.counts].sum())
     if objective.width is not None:
-        return float(largest_loss(objective.loss, ERRORS_SMOOTHED * objective.width * inv_unit).sum())
+        losses = largest_loss(objective.loss, ERRORS_SMOOTHED * objective.width * inv_unit)
+        return float(losses[objective.baseline.counts].sum())
     order = rows.sample(SAMPLE_ROWS)
     return typical_loss(objective, rows.Y[order], rows.weights(order))
 

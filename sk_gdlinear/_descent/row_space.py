@@ -41,6 +41,7 @@ class RowSpaceNewton(ProximalNewton):
         """Whether the minimum is known."""
         return self.minimum is not None
 
+    @np.errstate(over="ignore", invalid="ignore")  # in extreme units squares may not be numbers
     def buy(self, objective):
         """Compute the minimum from the inner products of the rows."""
         rows, standardization = self.sums.rows, objective.standardization
@@ -95,11 +96,9 @@ class RowSpaceNewton(ProximalNewton):
             alpha, _ = dpotrs(A, y, lower=True)
             return alpha + dpotrs(A, y - K @ alpha - squares * alpha, lower=True)[0]
         eigenvalues, vectors = np.linalg.eigh(K)
-        if squares > 0.0:
-            inverses = 1.0 / (np.maximum(eigenvalues, 0.0) + squares)
-        else:
-            counts = eigenvalues > max(RANK, ROUNDING * len(K)) * max(eigenvalues[-1], np.finfo(np.float64).tiny)
-            inverses = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=counts)
+        eigenvalues = np.maximum(eigenvalues, 0.0) + squares
+        counts = eigenvalues > max(RANK, ROUNDING * len(K)) * max(eigenvalues[-1], np.finfo(np.float64).tiny)
+        inverses = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=counts)
         return vectors @ (inverses[:, None] * (vectors.T @ y))
 
     def _inner_products(self, standardization, root, inverse):

@@ -57,6 +57,11 @@ class RowSums:
         return self.rows.n_rows
 
     @property
+    def eps(self):
+        """The rounding of the sums, relative to them."""
+        return float(np.finfo(np.float64).eps)
+
+    @property
     def total_weight(self):
         """Sum of the weights."""
         return self.rows.total_weight

@@ -27,6 +27,9 @@ ROUGH = 1e-3
 FEW_COLUMNS = 1000
 MANY_ADDED = 0.1
 
+# Rounding of a gradient, relative to the root mean square of the errors.
+ROUNDING = 16.0 * np.finfo(np.float64).eps
+
 
 @dataclass
 class WorkingSetNewton(ProximalNewton):
@@ -94,12 +97,15 @@ def duality_gap(penalty, point, fit_intercept):
     (lower, upper), grad_W = _bounds(penalty), point.grad_W
     losses = point.losses - 0.5 * np.square(point.grad_b) * fit_intercept  # with the intercept that is optimal
     along = (W * grad_W).sum(axis=1)  # mean product of errors and predictions
+    rounding = (
+        ROUNDING * np.sqrt(2.0 * point.losses)[:, None]
+    )  # of the gradient: columns have a mean square of 1 at most
     with np.errstate(divide="ignore", invalid="ignore"):
-        room = np.where(grad_W != 0.0, l1 / np.abs(grad_W), np.inf)
+        room = np.where(grad_W != 0.0, (l1 + rounding) / np.abs(grad_W), np.inf)
     unlimited = (l2 == 0.0) & np.where(grad_W < 0.0, upper == np.inf, lower == -np.inf)
     share = np.minimum(np.where(unlimited, room, np.inf).min(axis=1, initial=np.inf), 1.0)
     v = -share[:, None] * grad_W
-    excess = np.sign(v) * np.maximum(np.abs(v) - l1, 0.0)
+    excess = np.sign(v) * np.maximum(np.abs(v) - l1 - rounding, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         best = np.where(unlimited | (excess == 0.0), 0.0, np.clip(excess / l2, lower, upper))
     best = np.clip(best, lower, upper)

@@ -15,6 +15,9 @@ RISEN = 1.1
 # Relative size of an objective that may be rounding where the targets are constant.
 ROUNDING = 1e-12
 
+# Relative rise above the objective of predicting the mean that may be rounding, or 8 eps of the dtype if that is more.
+ROUNDING_OF_MEAN = 1e-9
+
 # With the automatic step, a start whose objective exceeds this many times that of predicting zero is replaced by one
 # that predicts the mean.
 FAR_START = 1e12
@@ -319,7 +322,8 @@ class _Run:
             self.history[kept] = self.losses()
         if method.user_step is None:
             mean = method.evaluate_mean().standardized
-            if not self.history[kept].standardized <= mean * (1.0 + 1e-9):
+            rounding = max(ROUNDING_OF_MEAN, 8.0 * np.finfo(method.standardization.shift.dtype).eps)
+            if not self.history[kept].standardized <= mean * (1.0 + rounding):
                 method.predict_mean()
                 self.history[kept], self.predicts_mean = self.losses(), True
 

@@ -226,7 +226,8 @@ def penalty_slope(penalty, coef):
         return None
     l1, l2, *_ = strengths_and_bounds(penalty)
     coef = coef.astype(np.float64, copy=False)
-    return l1 * np.sign(coef) + l2 * coef if l1.any() or l2.any() else None
+    with np.errstate(over="ignore"):
+        return l1 * np.sign(coef) + l2 * coef if l1.any() or l2.any() else None
 
 
 def minimum(moments, penalty, fit_intercept, coef):

@@ -45,7 +45,8 @@ def typical_loss(objective, Y, weight):
     targets = objective.standardization.targets(Y)
     deviation = weighted_median(np.abs(targets - weighted_median(targets, weight)), weight)
     spread = objective.baseline.spread * objective.standardization.target_inv_scale
-    return float(largest_loss(objective.loss, np.where(deviation > 0.0, deviation, spread)).sum())
+    losses = largest_loss(objective.loss, np.where(deviation > 0.0, deviation, spread))
+    return float(losses[objective.baseline.counts].sum())
 
 
 def weighted_median(A, weight):

@@ -36,6 +36,12 @@ class Baseline(NamedTuple):
         """Root mean square of the targets about their mean, or the size of a constant target, or 1 if that is 0."""
         return np.where(self.rms > 0.0, self.rms, np.where(self.zero_rms > 0.0, self.zero_rms, 1.0))
 
+    @property
+    def counts(self):
+        """Whether each target counts in the scale of the objective: not a constant one beside others."""
+        varies = self.rms > 0.0
+        return varies if varies.any() else ~varies
+
 
 @dataclass(frozen=True)
 class Objective:

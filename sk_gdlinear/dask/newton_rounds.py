@@ -22,6 +22,7 @@ With a user's own steps, without standardization or with more columns than a mat
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -55,6 +56,7 @@ class ClusterSums:
     """The sums over the rows of all partitions that Newton steps need, as ``RowSums`` computes them in memory."""
 
     cluster: Cluster
+    eps: ClassVar[float] = float(np.finfo(np.float64).eps)  # the rounding of the sums, relative to them
 
     @property
     def n_rows(self):
