@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from ._compat import is_other_array
 from ._data.folds import HELD_OUT, TRAINED, FoldMoments
@@ -39,7 +37,7 @@ class Scores(NamedTuple):
 
     scores: np.ndarray  # (r, a), the higher the better
     squares: np.ndarray  # (r, a), mean squared errors
-    n_unfinished: int = 0  # descents that ended at max_iter
+    n_unfinished: int = 0  # descents that did not come within tol
 
 
 class Chosen(NamedTuple):
@@ -49,7 +47,7 @@ class Chosen(NamedTuple):
     intercept: np.ndarray  # (k,)
     n_iter: int
     coefs: np.ndarray | None  # (a, k, d), the path
-    n_unfinished: int = 0
+    n_unfinished: int = 0  # as in ``Scores``, along that path
 
 
 class Problem(NamedTuple):
@@ -80,7 +78,7 @@ class Problem(NamedTuple):
             name: _of_rows(value, held_out.order, self.rows.X.shape[0]) for name, value in self.score_params.items()
         }
         score = self.scoring(model, held_out.X, held_out.y, **params)
-        if not np.isreal(score) or np.ndim(score):
+        if np.ndim(score) or np.asarray(score).dtype.kind not in "biuf":
             raise ValueError(
                 f"scoring must return a number, got {score!r} for split {split}. For several scores use GridSearchCV."
             )
@@ -177,6 +175,16 @@ def _held_out(problem, order):
     return HeldOut(order, problem.rows.X[as_slice(order)], problem.y(order))
 
 
+class Descent(GDLinearRegressor):
+    """A fit of the search.  It does not warn: one warning for all of them comes at the end."""
+
+    is_unfinished = False  # whether it did not come within tol
+
+    def _fit(self, *args):
+        """Fit; note whether there was something to warn of, and return None."""
+        self.is_unfinished = super()._fit(*args) is not None and self.tol is not None
+
+
 class DescentSearch:
     """The search by fits of ``GDLinearRegressor``, each from the answer for the strength before it."""
 
@@ -185,9 +193,7 @@ class DescentSearch:
 
     def scores(self):
         """Return the ``Scores`` of every split."""
-        with warnings.catch_warnings():  # one warning for all of them comes at the end
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return list(self.each(self._split, range(self.folds.n_splits)))
+        return self.each(self._split, range(self.folds.n_splits))
 
     def _split(self, split):
         """Return the scores of one split."""
@@ -196,7 +202,7 @@ class DescentSearch:
         held_out = None if problem.scoring in KNOWN_SCORES else _held_out(problem, order)
         for place in range(len(problem.grid.l1_ratios)):
             for model in self._descents(place, self.folds.rows(split, TRAINED)):
-                n_unfinished += model.stop_reason_ == "max_iter" and model.tol is not None
+                n_unfinished += model.is_unfinished
                 coef, intercept = np.atleast_2d(model.coef_).astype(np.float64), np.atleast_1d(model.intercept_)
                 losses, squares, relative = self._errors(model, order, coef, intercept)
                 if problem.scoring == "r2":
@@ -219,7 +225,7 @@ class DescentSearch:
             weight[trained] = 1.0 if problem.sample_weight is None else problem.sample_weight[trained]
         y = problem.y(slice(None))
         for alpha in grid.alphas[place][:until]:
-            model = GDLinearRegressor(**problem.model.get_params(deep=False))
+            model = Descent(**problem.model.get_params(deep=False))
             model.set_params(alpha=alpha, l1_ratio=grid.l1_ratios[place], penalty="elasticnet")
             model.fit(getattr(problem.rows.X, "array", problem.rows.X), y, weight, **start)
             if is_other_array(model.coef_):
@@ -241,16 +247,14 @@ class DescentSearch:
 
     def chosen(self, place, choice):
         """Return the model of all rows for a strength, and the path to it where that is small."""
-        is_small, fitted = self.problem.n_features <= MOST_COLUMNS, []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            for model in self._descents(place, until=None if is_small else choice + 1):
-                fitted = [*fitted, model] if is_small else [model]
+        is_small, fitted, n_unfinished = self.problem.n_features <= MOST_COLUMNS, [], 0
+        for model in self._descents(place, until=None if is_small else choice + 1):
+            fitted = [*fitted, model] if is_small else [model]
+            n_unfinished += model.is_unfinished
         model = fitted[choice if is_small else -1]
         coefs = np.array([np.atleast_2d(other.coef_) for other in fitted], dtype=np.float64) if is_small else None
         coef, intercept = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
-        unfinished = int(model.stop_reason_ == "max_iter" and model.tol is not None)
-        return Chosen(coef, intercept, model.n_iter_, coefs, unfinished)
+        return Chosen(coef, intercept, model.n_iter_, coefs, n_unfinished)
 
 
 def _errors(rows, order, coef, intercept):

@@ -282,7 +282,8 @@ class GDLinearRegressorCV(InMemoryMixin, BaseEstimator):
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` epochs were not enough for ``tol`` in some of the descents.
+            If ``max_iter`` epochs were not enough for ``tol`` in some of the descents, or if some stopped although more
+            is known to be left to gain.
         """
         validate_parameter_constraints(
             self._parameter_constraints, self.get_params(deep=False), caller_name=type(self).__name__
@@ -296,8 +297,9 @@ class GDLinearRegressorCV(InMemoryMixin, BaseEstimator):
             raise
         if n_unfinished:
             warnings.warn(
-                f"In {n_unfinished} descents max_iter={self.max_iter} epochs were not enough to come within "
-                f"tol={self.tol:g}. Raise max_iter or tol, or leave out the weakest penalties.",
+                f"{n_unfinished} of the descents did not come within tol={self.tol:g}: they made "
+                f"max_iter={self.max_iter} epochs, or stopped since the objective hardly fell any more. Raise max_iter "
+                "or tol, leave out the weakest penalties, or use the defaults of standardize and precondition.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -343,7 +345,7 @@ class GDLinearRegressorCV(InMemoryMixin, BaseEstimator):
         return router
 
     def _fit(self, X, y, sample_weight, params):
-        """Set the fitted attributes; return how many descents were not finished."""
+        """Set the fitted attributes; return how many descents did not come within ``tol``."""
         model, given = self._model(), X
         if has_other_arrays(*params.values()):
             from ._array.checks import in_numpy
@@ -456,7 +458,8 @@ def _numbers(values, name, most=np.inf):
     if values.ndim != 1 or not values.size:
         cure = " For a path of so many strengths pass n_alphas." if name == "alphas" else ""
         raise ValueError(f"{name} must be a list of at least one number: got an array of shape {values.shape}.{cure}")
-    if not (np.isfinite(values).all() and (values >= 0.0).all() and (values <= most).all()):
+    unfit = values[~(np.isfinite(values) & (values >= 0.0) & (values <= most))]
+    if unfit.size:
         allowed = "finite and >= 0" if most == np.inf else f"from 0 to {most:g}"
-        raise ValueError(f"{name} must be {allowed}, got {values.min():g} to {values.max():g}.")
+        raise ValueError(f"{name} must be {allowed}, got {unfit[0]:g}.")
     return values

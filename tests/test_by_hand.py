@@ -70,6 +70,33 @@ def test_coefficients_of_any_real_kind_are_taken(data, values):
     assert model.score(X, y) > 0.9
 
 
+@pytest.mark.parametrize(("name", "value"), [("coef_", [1.0, -2.0, 0.0]), ("intercept_", 5.0), ("intercept_", 5)])
+def test_python_numbers_set_between_chunks_are_taken_as_arrays_are(data, name, value):
+    X, y = data
+    models = [GDLinearRegressor(random_state=0).partial_fit(X[:100], y[:100]).partial_fit(X[100:200], y[100:200])
+              for _ in range(2)]  # fmt: skip
+    for model, given in zip(models, (value, np.float64(value)), strict=True):
+        setattr(model, name, given)
+        model.partial_fit(X[200:], y[200:])
+    assert_array_equal(models[0].coef_, models[1].coef_)
+    assert models[0].intercept_ == models[1].intercept_
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("coef_", [1.0, 2.0], r"coef_ of shape \(2,\)"),
+        ("intercept_", None, "intercept_ must"),
+        ("intercept_", "5", "intercept_"),
+    ],
+)
+def test_other_things_set_between_chunks_are_refused(data, name, value, message):
+    model = GDLinearRegressor(random_state=0).partial_fit(*data)
+    setattr(model, name, value)
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(*data)
+
+
 @pytest.mark.parametrize(
     "values", [[np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0], ["a", "b", "c"], [1j, 0.0, 0.0], [10**400, 0, 0], [None] * 3]
 )

@@ -411,9 +411,48 @@ def test_each_descent_starts_from_the_answer_for_the_strength_before(data, monke
 
 
 def test_one_warning_for_all_descents_that_ended_early(data):
-    with pytest.warns(ConvergenceWarning, match=r"In \d+ descents max_iter=1 epochs were not enough") as caught:
+    """Two strengths on five splits and on all rows."""
+    message = r"12 of the descents did not come within tol=1e-12: they made max_iter=1 epochs"
+    with pytest.warns(ConvergenceWarning, match=message) as caught:
         GDLinearRegressorCV([1.0, 0.1], precondition=False, max_iter=1, tol=1e-12, random_state=0).fit(*data)
     assert len(caught) == 1
+
+
+@pytest.fixture
+def unequal(rng):
+    """Columns of which descents without standardization learn one only: the objective soon hardly falls."""
+    X = rng.normal(size=(300, 2))
+    return X * [1.0, 1e-4], X @ [1.0, 0.05**0.5] + 0.02 * rng.normal(size=300)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_descents_that_stop_far_from_the_optimum_are_counted(unequal, n_jobs):
+    X, y = unequal
+    model = GDLinearRegressorCV([1e-11, 1e-12], cv=3, standardize=False, random_state=0, n_jobs=n_jobs)
+    with pytest.warns(ConvergenceWarning, match=r"^8 of the descents .*tol=0.0001") as caught:
+        model.fit(X, y)
+    assert len(caught) == 1
+    exact = Ridge(1e-12 * len(X)).fit(X, y)
+    assert model.score(X, y) < exact.score(X, y) - 0.01  # the warning is right
+    model.set_params(tol=None, max_iter=5).fit(X, y)  # without a tolerance nothing is missed
+
+
+def test_the_descents_of_all_rows_are_counted_where_no_path_is_kept(unequal, monkeypatch):
+    monkeypatch.setattr(_cross_validation, "MOST_COLUMNS", 1)
+    model = GDLinearRegressorCV([1e-11, 1e-12], cv=3, standardize=False, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"^(7|8) of the descents") as caught:
+        model.fit(*unequal)
+    fits = 6 + 1 + model.best_index_  # the path ends at the choice
+    assert str(caught[0].message).startswith(f"{fits} of")
+
+
+def test_descents_of_which_nothing_is_known_do_not_warn(data):
+    """A constant column bears a penalty that second moments do not tell of."""
+    X, y = np.column_stack([data[0] - data[0].mean(axis=0), np.ones(90)]), data[1]
+    params = dict(standardize=False, random_state=0)
+    alone = GDLinearRegressor(penalty="l2", alpha=0.1, **params).fit(X, y)
+    assert alone.stop_reason_ == "no_change"
+    GDLinearRegressorCV([0.1], cv=3, **params).fit(X, y)
 
 
 def test_ctrl_c_leaves_the_model_as_it_was(data, monkeypatch):
@@ -530,10 +569,12 @@ def test_groups_are_routed_to_the_splitter(data):
     [
         ({"alphas": 20}, r"'alphas' parameter .* Got 20 instead"),
         ({"alphas": []}, "alphas must be a list of at least one number"),
-        ({"alphas": [1.0, -1.0]}, r"alphas must be finite and >= 0, got -1 to 1"),
+        ({"alphas": [1.0, -1.0]}, r"alphas must be finite and >= 0, got -1\."),
+        ({"alphas": [1.0, np.nan]}, r"alphas must be finite and >= 0, got nan\."),
+        ({"alphas": [np.inf, 1.0]}, r"alphas must be finite and >= 0, got inf\."),
         ({"alphas": [[1.0]]}, r"shape \(1, 1\). For a path of so many strengths pass n_alphas"),
         ({"alphas": ["a"]}, "alphas must be a list of numbers"),
-        ({"penalty": "elasticnet", "l1_ratio": [0.5, 2.0]}, "l1_ratio must be from 0 to 1, got 0.5 to 2"),
+        ({"penalty": "elasticnet", "l1_ratio": [0.5, 2.0]}, "l1_ratio must be from 0 to 1, got 2"),
         ({"penalty": None}, "'penalty' parameter"),
         ({"rule": "one_se", "cv": [(range(60), range(60, 90))]}, "needs at least 2 splits"),
         ({"scoring": "r2", "cv": LeaveOneOut()}, r"at least 2 held-out rows, split 0 of cv has 1"),
@@ -541,7 +582,11 @@ def test_groups_are_routed_to_the_splitter(data):
         ({"cv": [([0, 1], [90])]}, r"held-out rows of split 0 of cv must be numbers of rows, below 90: .* up to 90"),
         ({"cv": [([0.5, 1], [2])]}, "training rows of split 0 of cv must be numbers of rows"),
         ({"cv": [([0, 1], [])]}, "no row of non-zero weight to hold out"),
+        ({"cv": []}, "cv must have at least one split, got none"),
         ({"scoring": lambda m, X, y: "a"}, "scoring must return a number, got 'a'"),
+        ({"scoring": lambda m, X, y: {"r2": 1.0}}, r"scoring must return a number, got \{'r2': 1.0\} for split 0"),
+        ({"scoring": lambda m, X, y: None}, "scoring must return a number, got None"),
+        ({"scoring": lambda m, X, y: 1j}, "scoring must return a number, got 1j"),
         ({"scoring": lambda m, X, y: np.nan}, "scoring returned NaN"),
     ],
     ids=name_of,

@@ -508,6 +508,18 @@ def test_warm_start_goes_on(rng, seed):
     assert model.loss_curve_[1] < first
 
 
+@pytest.mark.filterwarnings("ignore:.*max_iter")
+def test_a_warm_start_keeps_what_is_not_given_anew(rng):
+    X, y = make_rows(rng, d=2)
+    data = partitioned(X, y)
+    still = dict(standardize=False, learning_rate=1e-300, batch_size=None, max_iter=1, tol=None, warm_start=True)
+    model = DaskGDLinearRegressor(**still).fit(*data, coef_init=[3.0, 4.0], intercept_init=7.0)
+    model.fit(*data, intercept_init=8.0)
+    assert (*model.coef_, model.intercept_) == (3.0, 4.0, 8.0)
+    model.fit(*data, coef_init=[1.0, 2.0])
+    assert (*model.coef_, model.intercept_) == (1.0, 2.0, 8.0)
+
+
 # --- partitions of every kind ----------------------------------------------------------------------------------------
 
 

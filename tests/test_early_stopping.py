@@ -246,6 +246,20 @@ def test_patience_counts_epochs_without_a_new_best(overfitting, patience):
     assert model.n_iter_ == model.best_iter_ + patience
 
 
+@pytest.mark.parametrize("settings", [{}, dict(precondition=True, tol=0)], ids=str)
+@pytest.mark.parametrize("params", [dict(penalty="l2", alpha=1e-2), dict(loss="huber")], ids=str)
+def test_nothing_is_repeated_beyond_the_patience_once_the_minimum_is_reached(params, settings):
+    """Newton steps end at the minimum of the training rows, so that all later epochs have the same loss."""
+    rng = np.random.default_rng(4)
+    X, X_val = rng.normal(size=(2000, 5)), rng.normal(size=(300, 5))
+    y, y_val = (A @ [1.0, 2.0, 3.0, 0.0, 0.0] + 0.3 * rng.normal(size=len(A)) for A in (X, X_val))
+    model = GDLinearRegressor(random_state=0, **settings, **params)
+    model.fit(X, y, X_val=X_val, y_val=y_val)
+    assert model.stop_reason_ == "early_stopping"
+    at_minimum = 1 + np.argmin(np.array(model.loss_curve_) > min(model.loss_curve_) * (1.0 + 1e-12))
+    assert model.n_iter_ <= max(at_minimum, model.best_iter_) + model.n_iter_no_change
+
+
 def test_targets_count_in_their_own_units(rng):
     """What is judged is the documented loss but for one factor, whatever the units that the descent works in."""
     V, Y = rng.normal(size=(20, 2)), rng.normal(size=(20, 3)) * [1.0, 1e3, 1e-3]

@@ -32,7 +32,8 @@ class Folds(NamedTuple):
         Raises
         ------
         ValueError
-            If a split names no such row, or a row twice, or leaves no row to train on or to hold out.
+            If there is no split, or if a split names no such row, or a row twice, or leaves no row to train on or to
+            hold out.
         """
         group, present, columns = np.zeros(n, np.int32), np.array([True]), np.zeros((1, 0), np.uint8)
         if weight is not None and not weight.all():
@@ -60,6 +61,8 @@ class Folds(NamedTuple):
             numbers[used] = np.arange(len(used))
             group, present = numbers[codes], present[used // 4]
             columns = np.column_stack([columns[used // 4], (used % 4).astype(np.uint8)])
+        if not columns.shape[1]:
+            raise ValueError("cv must have at least one split, got none. Pass a number of folds, or more splits.")
         return cls(group, present, columns)
 
     @property

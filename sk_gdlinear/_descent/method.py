@@ -325,7 +325,7 @@ class MiniBatchDescent:
         """
         state, curvature, point = self.state, self.curvature, self.last_pass.point
         if state.newton is not None:
-            return curvature.remaining_gain(self.objective, state.newton), True
+            return self.exact_gain(), True
         if curvature is None or point is None or not self.objective.loss.is_quadratic:
             return None
         if self.reduces_variance and not state.reduction.is_on:  # an epoch more costs little and gains much
@@ -333,6 +333,11 @@ class MiniBatchDescent:
         limit = curvature.positive_tol * self.objective_scale()
         gain, is_all = estimated_gain(curvature, self.backend, self._problem(), point, state.n_epochs, limit)
         return (gain, False) if is_all else None
+
+    def exact_gain(self):
+        """Return by how much the objective can still fall, over all rows; infinite before an epoch with curvature."""
+        state = self.state
+        return np.inf if state.newton is None else self.curvature.remaining_gain(self.objective, state.newton)
 
     def confirms(self, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain."""

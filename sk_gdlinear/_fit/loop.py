@@ -12,7 +12,8 @@ from .stopping import ExtrapolatedGain, Stopping
 DIVERGED = 1e3
 RISEN = 1.1
 
-# Relative size of an objective that may be rounding where the targets are constant.
+# Relative size of an objective that may be rounding where the targets are constant, and of what is left to gain where
+# nothing moves any more.
 ROUNDING = 1e-12
 
 # Relative rise above the objective of predicting the mean that may be rounding, or 8 eps of the dtype if that is more.
@@ -61,6 +62,10 @@ class Method(Protocol):
     def confirms(self, limit):
         """Return whether no more than ``limit`` is left to gain, as far as can be told, before training stops."""
         return True
+
+    def exact_gain(self):
+        """Return by how much the objective can still fall, over all rows; infinite unless that has been computed."""
+        return np.inf
 
     def snapshot(self):
         """Return the state for ``restore``; later epochs do not change the parameters that it reports."""
@@ -297,6 +302,10 @@ class _Run:
         )
         if finished and self.validation is None and not (remaining and remaining[1]):
             finished = self.method.confirms(stopping.limit)
+        if not finished and self.validation is not None and stopping.tol is not None:
+            waited = len(self.history) - self.best.epoch >= stopping.patience
+            # Further epochs are then the same, however few updates there were.
+            finished = waited and self.method.exact_gain() <= ROUNDING * self.method.objective_scale()
         if finished and self.method.reduce_step():
             stopping.restart()
             return False, losses

@@ -81,7 +81,9 @@ def _values(model):
 
 
 def _is_same(now, reported, flat):
-    """Whether an attribute has the bits of what was reported."""
+    """Whether an attribute, which may have been set by hand to anything, has the bits of what was reported."""
+    if not isinstance(now, np.ndarray | np.generic):
+        return False
     shape = reported.shape[1:] if flat else reported.shape
     return now.shape == shape and now.dtype == reported.dtype and now.tobytes() == reported.tobytes()
 

@@ -162,12 +162,13 @@ class DaskGDLinearRegressor(GDLinearModel):
         statistics = result.statistics
         hyper = self._hyperparameters(d, k)
         self._check_own(hyper, statistics)
-        if warm and coef_init is None and intercept_init is None:
-            coef, intercept = self._fitted_parameters()
-        else:
-            coef, intercept = check_start(coef_init, intercept_init, d, k)
-            if intercept_init is None:
-                intercept = statistics.mean_intercept(coef, hyper.fit_intercept)
+        coef, intercept = check_start(coef_init, intercept_init, d, k)
+        if warm:
+            fitted = self._fitted_parameters()
+            coef = fitted[0] if coef_init is None else coef
+            intercept = fitted[1] if intercept_init is None else intercept
+        elif intercept_init is None:
+            intercept = statistics.mean_intercept(coef, hyper.fit_intercept)
         t, generator = self._carried() if warm else (0, make_generator(self.random_state))
         standardization = standardize(statistics, hyper, d, k, result.dtype)
         cluster = Cluster(partitions, Broadcast(statistics, hyper, make_objective(statistics, hyper, standardization)))
