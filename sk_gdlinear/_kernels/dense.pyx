@@ -3,8 +3,8 @@
 
 Each function has the arguments and the results of the reference implementation of the same name: ``epoch``,
 ``gradient``, ``derivatives`` and ``errors`` in ``_descent.epoch``, ``max_row_norm`` and ``standardized_rows`` in
-``_data.standardize``, and ``moments`` is ``add_moments`` in ``_data.statistics``.  Tests hold them equal.  ``products.pxi`` contains the products
-of rows.  The data are never copied as a whole.
+``_data.standardize``, and ``moments`` is ``add_moments`` in ``_data.statistics``.  Tests hold them equal.
+``products.pxi`` contains the products of rows.  The data are never copied as a whole.
 """
 
 from libc.math cimport fabs, isfinite
