@@ -629,3 +629,13 @@ def test_weights_that_leave_a_split_without_rows_are_refused(data):
     weight = np.r_[np.zeros(30), np.ones(60)]
     with pytest.raises(ValueError, match="Split 0 of cv has no row of non-zero weight to hold out"):
         GDLinearRegressorCV(cv=3).fit(*data, sample_weight=weight)
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_a_split_in_whose_training_rows_no_feature_varies_predicts_their_mean(penalty):
+    """Then the matrix of the model has no columns."""
+    X, y, alphas = np.r_[np.zeros(4), 1.0, 2.0, 3.0, 4.0][:, None], np.arange(8.0), [0.1, 0.01]
+    model = GDLinearRegressorCV(alphas, penalty=penalty, cv=2).fit(X, y)
+    # The first split trains on the last four rows, exactly y = x + 3; the second knows the mean of the first four.
+    expected = np.square(y[4:] - y[:4].mean()).mean()
+    assert_allclose(np.asarray(model.mse_path_).reshape(-1, 2)[:, 1], expected, rtol=1e-12)
