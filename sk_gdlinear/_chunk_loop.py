@@ -14,7 +14,7 @@ import numpy as np
 from ._checkpoint.checkpoint import Place
 from ._compat import has_other_arrays
 from ._fit.epochs import EpochRecord
-from ._fit.monitors import VerboseMonitor
+from ._fit.monitors import VerboseMonitor, end_all
 from ._fit.report import curves_after
 from ._progress_bar import progress_bar
 
@@ -164,8 +164,7 @@ class ChunkLoop:
             vars(self.model).update(copy.deepcopy(record.best))
             notes.append(f"epoch {record.best_epoch} had the lowest validation loss")
         vars(self.model).update(self._curves(), n_iter_=record.n_epochs, stop_reason_=reason)
-        for monitor in monitors:
-            monitor.end(reason, notes)
+        end_all(monitors, reason, notes)
 
     def _take_names(self, batches):
         """Take the names of the features from ``batches``, if it has any; raise if they are not the model's."""

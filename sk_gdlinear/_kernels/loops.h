@@ -26,4 +26,20 @@ these loops where they are inlined there. */
 #undef GD_OF_REAL
 #undef GD_SUMS
 
+/* What gd_standardize_double computes, of floats; prefetches the row `ahead`, line by line. */
+GD_LOOP void gd_standardize_float_as_double(
+    const float *x, const float *ahead, const double *shift, const double *inv_scale, ptrdiff_t d, double *__restrict z)
+{
+    const ptrdiff_t line = GD_LINE_BYTES / sizeof(float);
+    ptrdiff_t first, j = 0;
+    for (first = 0; first + line <= d; first += line) {
+        gd_prefetch(ahead + first);
+        for (j = first; j < first + line; j++)
+            z[j] = (x[j] - shift[j]) * inv_scale[j];
+    }
+    gd_prefetch(ahead + d - 1);
+    for (; j < d; j++)
+        z[j] = (x[j] - shift[j]) * inv_scale[j];
+}
+
 #endif

@@ -15,10 +15,7 @@ cdef extern from "loops.h" nogil:
     void gd_standardize_float(
         const float *x, const float *ahead, const float *shift, const float *inv_scale, Py_ssize_t d, float *z,
     ) noexcept
-    void gd_standardize_as_double_double(
-        const double *x, const double *ahead, const double *shift, const double *inv_scale, Py_ssize_t d, double *z,
-    ) noexcept
-    void gd_standardize_as_double_float(
+    void gd_standardize_float_as_double(
         const float *x, const float *ahead, const double *shift, const double *inv_scale, Py_ssize_t d, double *z,
     ) noexcept
     double gd_square_norm_double(const double *x, const double *shift, const double *inv_scale, Py_ssize_t d) noexcept
@@ -109,9 +106,9 @@ cdef inline void _standardize_as_double(
     const floating *x, const floating *ahead, const double *shift, const double *inv_scale, Py_ssize_t d, double *z,
 ) noexcept nogil:
     if floating is double:
-        gd_standardize_as_double_double(x, ahead, shift, inv_scale, d, z)
+        gd_standardize_double(x, ahead, shift, inv_scale, d, z)
     else:
-        gd_standardize_as_double_float(x, ahead, shift, inv_scale, d, z)
+        gd_standardize_float_as_double(x, ahead, shift, inv_scale, d, z)
 
 
 cdef inline floating _square_norm(

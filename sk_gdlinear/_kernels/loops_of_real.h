@@ -100,23 +100,6 @@ GD_LOOP void GD_OF_REAL(gd_standardize)(
         z[j] = (x[j] - shift[j]) * inv_scale[j];
 }
 
-/* The same z in double; prefetches the row `ahead`. */
-GD_LOOP void GD_OF_REAL(gd_standardize_as_double)(
-    const GD_REAL *x, const GD_REAL *ahead, const double *shift, const double *inv_scale, ptrdiff_t d,
-    double *__restrict z)
-{
-    const ptrdiff_t line = GD_LINE_BYTES / sizeof(GD_REAL);
-    ptrdiff_t first, j = 0;
-    for (first = 0; first + line <= d; first += line) {
-        gd_prefetch(ahead + first);
-        for (j = first; j < first + line; j++)
-            z[j] = ((double)x[j] - shift[j]) * inv_scale[j];
-    }
-    gd_prefetch(ahead + d - 1);
-    for (; j < d; j++)
-        z[j] = ((double)x[j] - shift[j]) * inv_scale[j];
-}
-
 /* |z|^2 for the same z, in eight partial sums */
 GD_LOOP GD_REAL GD_OF_REAL(gd_square_norm)(
     const GD_REAL *x, const GD_REAL *shift, const GD_REAL *inv_scale, ptrdiff_t d)
