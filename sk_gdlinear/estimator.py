@@ -207,8 +207,8 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         Epoch, as a position in the curves counted from 1, with the lowest validation loss, whose coefficients are
         reported.  None where the last call had no validation set.
     stop_reason_ : str or None
-        "converged": at most ``tol`` is left to gain (a few times that for quantiles of few rows a column); "no_change":
-        the objective hardly falls any more, but that is not certain; "early_stopping", by the validation loss;
+        "converged": at most ``tol`` is left to gain; "no_change": the objective hardly falls any more, but it is not
+        certain that so little is left; "early_stopping", by the validation loss;
         "max_iter", after ``fit_batches`` "epochs"; "callback"; "interrupted".  None after ``partial_fit``.
     n_features_in_ : int
         Number of features.

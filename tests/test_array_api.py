@@ -699,6 +699,8 @@ def test_a_search_chooses_as_with_numpy(library, params, is_weighted):
     is_exact = "loss" not in params
     # Descents end anywhere within tol, or where the rounding of sums in float32 allows no further step.
     tolerance = library.tolerance if is_exact else 1e-4 if library.dtype == np.float64 else 4e-4
+    if not is_exact and not library.has_double:
+        tolerance = 1e-3  # the root of ten times the rounding of an objective
     assert (model.best_index_, model.l1_ratio_) == (expected.best_index_, expected.l1_ratio_)
     assert model.alpha_ == pytest.approx(expected.alpha_, rel=library.tolerance)
     for name in ("alphas_", "mse_path_"):

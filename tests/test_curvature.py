@@ -681,7 +681,7 @@ class Recorder:
 def test_callbacks_are_called_for_epochs_with_the_curvature_and_may_stop_after_one():
     pytest.importorskip("sklearn.callback", reason="this scikit-learn has no callbacks")
     X, y = gaussian(1_000, 5)
-    settings = dict(loss="huber", precondition=True, tol=1e-12, random_state=0)
+    settings = dict(loss="huber", epsilon=0.2, precondition=True, tol=1e-12, random_state=0)
     recorder = Recorder()
     whole = GDLinearRegressor(**settings).set_callbacks(recorder).fit(X, y)
     assert recorder.n_epochs == whole.n_iter_ > 2

@@ -105,8 +105,13 @@ def test_derivatives_fill_the_table_with_the_weighted_derivative_of_each_row(rng
     assert_allclose(
         table, want, rtol=1e-10 if dtype == np.float64 else 1e-3, atol=1e-10 if dtype == np.float64 else 1e-3
     )
-    for a, b in zip(sums, verbs.gradient(of, order, at.W, at.b), strict=True):
+    errors = np.full((len(X), k), 7.0, dtype)
+    for a, b in zip(sums, verbs.gradient(of, order, at.W, at.b, errors), strict=True):
         assert_array_equal(a, b)
+    want[order] = Z @ at.W.T.astype(np.float64) + at.b - targets
+    assert_allclose(
+        errors, want, rtol=1e-10 if dtype == np.float64 else 1e-3, atol=1e-10 if dtype == np.float64 else 1e-3
+    )
 
 
 def test_sums_of_gradients_of_float32_rows_are_float64(backend):

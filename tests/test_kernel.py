@@ -339,7 +339,10 @@ def test_gradients_derivatives_and_errors_equal_the_reference(rng, kind, k, loss
         same, entries = make(A)
         for _ in range(2):  # also when the rows were visited before
             kind.assert_equal(backend.derivatives(same, order, at.W, at.b, entries), want, dtype)
-            kind.assert_equal(backend.gradient(same, order, at.W, at.b), want, dtype)
+            own_errors = np.zeros((101, k), dtype)
+            kind.assert_equal(backend.gradient(same, order, at.W, at.b, own_errors), want, dtype)
+            kind.assert_equal([own_errors[order]], [errors], dtype, 10.0)
+            assert not own_errors[np.setdiff1d(np.arange(101), order)].any()
             kind.assert_equal([entries], [table], dtype)
             kind.assert_equal([backend.errors(same, order, at.W, at.b)], [errors], dtype, 10.0)
         assert not entries[np.setdiff1d(np.arange(101), order)].any()

@@ -239,10 +239,13 @@ def test_a_step_that_falls_by_a_twentieth_of_what_the_model_says_is_taken_whole_
     assert_allclose(newton.damping, 0.1)
 
 
-def test_a_step_that_rises_is_halved_to_the_least_objective_and_damped_more():
+def test_a_step_that_rises_is_shortened_to_the_least_objective_and_damped_more():
     after, newton = move_along(lambda t: 1.0 - 0.2 * t + 1.5 * t**2, gain=0.2)  # least at 1/15
     assert after.W == 1 / 16 and not newton.stalled
-    assert_allclose(newton.damping, 10.0)
+    assert_allclose(newton.damping, 6.4)  # 16^1.5 / 10
+    after, newton = move_along(lambda t: 1.0 - t + t**2, gain=1.0)  # least at 1/2
+    assert after.W == 0.5 and not newton.stalled
+    assert_allclose(newton.damping, 2.0**1.5 / 10.0)
 
 
 def test_no_step_is_made_where_none_falls():

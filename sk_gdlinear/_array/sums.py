@@ -3,10 +3,11 @@
 import numpy as np
 
 from .._data.second_moments import SecondMoments
+from .._descent.duality_gap import DualSums, dual_sums, line_bounds
 from .._descent.row_sums import RowSums
 from .._descent.smoothing import SAFETY
 from .._objective.derivation import error, forward
-from .._objective.losses import Quantile
+from .namespace import to_numpy
 from .problem import DeviceLoss, DeviceProblem
 from .rows import Totals, blocks
 
@@ -50,7 +51,11 @@ class DeviceSums(RowSums):
         moments.add_sums(float(count[0]), total, 0.5 * (products + products.T))
         return moments
 
-    def gradient_and_losses(self, objective, W, b, on_block=None):
+    def _memory_for_errors(self):
+        """Return None: on a device errors are computed again where they are needed."""
+        return None
+
+    def gradient_and_losses(self, objective, W, b, on_block=None, errors=None):
         """Return the gradient of the loss by ``W`` and ``b``, and the loss per target, summed over rows."""
         device = self._device(objective)
         xp, totals, at = device.namespace.xp, Totals(device.namespace), (device.own(W), device.own(b))
@@ -78,22 +83,34 @@ class DeviceSums(RowSums):
             totals.add(*(xp.sum(a if weight is None else a * weight, axis=0) for a in values))
         return np.stack(totals.numpy())
 
+    def dual_sums(self, objective, point, proposal, second_step=None):
+        """Return the ``DualSums`` of the derivatives that the model at a point predicts for its minimum."""
+        device = self._device(objective)
+        xp, totals, largest = device.namespace.xp, Totals(device.namespace), None
+        start, end = (tuple(device.own(a) for a in parameters[:2]) for parameters in (point, proposal))
+        second = None if second_step is None else [device.own(a) for a in second_step]
+        bounds, damping = [device.own(a) for a in line_bounds(objective)], device.own(proposal.damping)
+        for part in blocks(self.rows):
+            Z, Y, weight = device.block(part)
+            E = error(forward(Z, *start), Y)
+            way = error(forward(Z, *end), Y) - E
+            second_way = None if second is None else forward(Z, *second)
+            *sums, excess, most = dual_sums(xp, device.loss, bounds, E, way, second_way, damping, weight)
+            totals.add(*sums, excess.T @ Z, xp.sum(excess, axis=0) * float(self.fit_intercept))
+            largest = most if largest is None else xp.maximum(largest, most)
+        return DualSums(*totals.numpy(), to_numpy(largest))
+
     def excess_and_loss(self, objective, W, b):
         """Return what the smoothing of a kink costs, and the exact loss, summed over rows."""
         device, exact = self._device(objective), objective.exact_loss()[0]
         xp, totals, at = device.namespace.xp, Totals(device.namespace), (device.own(W), device.own(b))
         slope = device.own(objective.standardization.unit * objective.lipschitz)
         exact = DeviceLoss(exact, self.namespace, device.dtype)
-        quantile = objective.user_loss.quantile if type(objective.user_loss) is Quantile else None
         for part in blocks(self.rows):
             Z, Y, weight = device.block(part)
             E = error(forward(Z, *at), Y)
-            if quantile is not None:
-                value = xp.maximum(-quantile * E, (1.0 - quantile) * E)
-                lost = value - E * device.loss.derivative(E) * slope
-            else:
-                value = exact.value(E)
-                lost = SAFETY * xp.abs(device.loss.value(E) * slope - value)
+            value = exact.value(E)
+            lost = SAFETY * xp.abs(device.loss.value(E) * slope - value)
             if weight is not None:
                 lost, value = lost * weight, value * weight
             totals.add(xp.sum(lost, axis=0), xp.sum(value, axis=0))

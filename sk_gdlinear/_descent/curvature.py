@@ -5,14 +5,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .newton import Proposal, ProximalNewton
+from .duality_gap import ROUNDING, Gap, has_gap
+from .newton import LARGEST_DAMPING, Proposal, ProximalNewton
 from .rent_or_buy import Costs
 from .row_sample import SampleInspection
 from .row_sums import Point
-from .smoothing import measure, narrowed
+from .smoothing import SMOOTHED_SHARE, measure, narrowed
 
 # For losses with a changing curvature the model's gain is multiplied by this before it counts as what is left.
 SAFETY = 4.0
+
+# The part of the tolerance that the model may still fall by for the duality gap to be worth a pass: where it falls by
+# more the gap hardly ever is below the tolerance.
+WORTH_A_PASS = 0.1
+
+# Duality gap, relative to the objective, that may be rounding, or 16 eps of the parameters if that is more: it is
+# linear in the rounding of the gradient.
+GAP_ROUNDING = 1e-7
 
 # Factor on the cost of the epochs so far where a sample shows that much is left to gain (M. Purohit, Z. Svitkina and R.
 # Kumar, "Improving Online Algorithms via ML Predictions", NeurIPS 2018).
@@ -43,6 +52,7 @@ class Curvature:
     inspection: SampleInspection | None = None  # None on a cluster, where all rows are inspected
     reason: str = "as asked"  # why it was bought, or is to be
     buys_next: bool = False  # whether it has been decided, with "auto", that the next epoch begins by buying it
+    newest_gap: tuple[Proposal, Gap] | None = None  # the duality gap computed last, and where
 
     @property
     def is_bought(self):
@@ -114,24 +124,76 @@ class Curvature:
 
         It is None where they have not, and where the smoothing costs little; ``scale`` is that of the objective.
         """
-        tol, (W, b) = self.positive_tol, state.point[:2]
-        if self.remaining_gain(objective, state) > tol * scale:
-            return None
-        smoothing = measure(self.newton.sums, objective, W, b)
-        narrower = narrowed(objective) if smoothing.excess > tol * smoothing.exact_loss else None
+        (W, b), limit = state.point[:2], self.positive_tol * scale
+        costs_most = self._costs_most_of_gap if has_gap(objective) else self._costs_most_of_loss
+        narrower = narrowed(objective) if costs_most(objective, state, limit) else None
         return None if narrower is None else (narrower, self.state_at(narrower, W, b))
 
-    def remaining_gain(self, objective, state):
+    def _costs_most_of_gap(self, objective, state, limit):
+        """Whether the duality gap is above ``limit``, and most of it is what the smoothing costs."""
+        if not self._is_gap_worth_a_pass(objective, state, limit):
+            return False
+        gap = self.gap(objective, state, limit)
+        return gap.exact > limit and gap.smoothed <= SMOOTHED_SHARE * gap.exact
+
+    def _costs_most_of_loss(self, objective, state, limit):
+        """Whether steps have converged, and the smoothing costs more than the tolerance of the exact loss."""
+        if self.model_gain(objective, state) > limit:
+            return False
+        smoothing = measure(self.newton.sums, objective, *state.point[:2])
+        return smoothing.excess > self.positive_tol * smoothing.exact_loss
+
+    def remaining_gain(self, objective, state, limit=np.inf):
         """Return by how much the objective can still fall at the point of a step, over all rows.
 
-        It is 0 where rounding allows no further step, and infinite where the minimum of the model was not found.
+        It is infinite where the minimum of the model was not found.  For other losses than the squared error the model
+        only estimates it.  Where that estimate is well below ``limit``, the duality gap takes its place, if the
+        conjugates of loss and penalty are known; above it, it does not count as less than twice the limit.  With the
+        narrowest smoothing of a kink it is that of the smoothed loss, and where the gap may be rounding the estimate.
         """
-        if state.stalled and state.proposal.gain <= max(FALLBACK_TOL, self.newton.sums.eps) * objective.null_value:
+        gain = self.model_gain(objective, state)
+        if not has_gap(objective):
+            return gain
+        if not self._is_gap_worth_a_pass(objective, state, limit):
+            return max(gain, 2.0 * limit)
+        gap = self.gap(objective, state, limit)
+        is_narrowest = gap.exact > limit and objective.width is not None and narrowed(objective) is None
+        left = gap.smoothed if is_narrowest else gap.exact
+        precision = max(np.finfo(state.point.W.dtype).eps, self.newton.sums.eps)
+        rounding = max(GAP_ROUNDING, ROUNDING * precision) * float(state.point.value(objective.penalty).sum())
+        return min(gain, left) if left <= rounding else left
+
+    def _is_gap_worth_a_pass(self, objective, state, limit):
+        """Whether the model falls by so little that the duality gap may be below ``limit``."""
+        return self.model_gain(objective, state) < np.inf and state.proposal.gain <= max(
+            WORTH_A_PASS * limit, self._rounding(objective)
+        )
+
+    def model_gain(self, objective, state):
+        """Return by how much the objective can still fall according to the model.
+
+        It is 0 where rounding allows no further step.
+        """
+        if state.stalled and state.proposal.gain <= self._rounding(objective):
             return 0.0
         if not state.proposal.exact:
             return np.inf
         # The model of other losses is damped, so that it falls by less.
         return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
+
+    def is_stuck(self, state):
+        """Whether no step lowers the objective any more, however much it is damped."""
+        return state is not None and state.stalled > 0 and self.newton.damping >= LARGEST_DAMPING
+
+    def _rounding(self, objective):
+        """Return the gain of a step that may be rounding."""
+        return max(FALLBACK_TOL, self.newton.sums.eps) * objective.null_value
+
+    def gap(self, objective, state, limit):
+        """Return the duality ``Gap`` at the point of a step, as good as it gets where it is above ``limit``."""
+        if self.newest_gap is None or self.newest_gap[0] is not state.proposal:
+            self.newest_gap = state.proposal, self.newton.gap(objective, state.point, state.proposal, limit)
+        return self.newest_gap[1]
 
     def _proposal(self, objective, point):
         return self.newton.proposal(objective, point, MODEL_TOL * self.positive_tol * objective.null_value)

@@ -31,15 +31,20 @@ class CurvedMoments:
     def at(self, standardization, t, weight):
         """Return the second moments of the rows under the weights ``weight``, (n,), which are kept for target ``t``."""
         before, moments = self.newest.get(t) or (self._own_weights(), self.all_rows)
-        change, curved = weight - before, np.flatnonzero(weight)
-        size = np.abs(change)
+        changed = np.flatnonzero(weight != before)
+        change = weight[changed] - before[changed]
+        size = np.zeros(len(weight))
+        size[changed] = np.abs(change)
         # With many rows it is less work to begin anew, and the difference of large sums has few digits.
-        few = np.count_nonzero(size) <= MOST_CHANGED * len(curved) and size.sum() <= MOST_CHANGED * weight.sum()
-        if moments is None or not few:
-            moments = self._moments(standardization, weight, curved)
+        few = len(changed) <= MOST_CHANGED * np.count_nonzero(weight)
+        if moments is None or not few or size[changed].sum() > MOST_CHANGED * weight.sum():
+            moments = self._moments(standardization, weight, np.flatnonzero(weight))
         else:
-            moments = moments + self._moments(standardization, size, np.flatnonzero(change > 0.0))
-            moments = moments.without(self._moments(standardization, size, np.flatnonzero(change < 0.0)))
+            added, removed = changed[change > 0.0], changed[change < 0.0]
+            if len(added):
+                moments = moments + self._moments(standardization, size, added)
+            if len(removed):
+                moments = moments.without(self._moments(standardization, size, removed))
         if (len(self.newest) + 1) * len(weight) <= MOST_WEIGHTS or t in self.newest:
             self.newest[t] = weight, moments
         return moments

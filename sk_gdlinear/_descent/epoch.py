@@ -94,8 +94,18 @@ def _add_mean_gradient(reduction, grad_W, grad_b, n_rows):
     return grad_W + reduction.mean_grad_W, grad_b + reduction.mean_grad_b
 
 
-def gradient(problem, order, W, b):
+def gradient(problem, order, W, b, errors=None):
     """Return the sums over the rows ``order`` of their gradients by ``W`` and ``b``, and of their losses.
+
+    Parameters
+    ----------
+    problem : Problem
+    order : ndarray of shape (n_rows,)
+        Row numbers.
+    W : ndarray of shape (k, d)
+    b : ndarray of shape (k,)
+    errors : ndarray of shape (n, k), default=None
+        Takes the errors of these rows, in standardized units.
 
     Returns
     -------
@@ -105,11 +115,15 @@ def gradient(problem, order, W, b):
     loss : ndarray of shape (k,)
         All three are weighted sums over rows, in float64.
     """
-    return derivatives(problem, order, W, b, None)
+    return _derivatives(problem, order, W, b, None, errors)
 
 
 def derivatives(problem, order, W, b, table):
     """Write the derivative of each row's weighted loss into ``table``, (n, k); return what ``gradient`` does."""
+    return _derivatives(problem, order, W, b, table, None)
+
+
+def _derivatives(problem, order, W, b, table, errors):
     X, Y, weight, _ = problem.rows
     grad_W, grad_b, loss = np.zeros(W.shape), np.zeros(b.shape), np.zeros(b.shape)
     for start in range(0, len(order), BLOCK_ROWS):
@@ -118,6 +132,8 @@ def derivatives(problem, order, W, b, table):
         Z = problem.standardization.rows(X[block])
         E = error(forward(Z, W, b), problem.standardization.targets(Y[block]))
         psi = loss_derivative(E, problem.loss, s)
+        if errors is not None:
+            errors[block] = E
         if table is not None:
             table[block] = psi
         loss += batch_loss(E, problem.loss, s) * len(block)

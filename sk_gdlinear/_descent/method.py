@@ -15,6 +15,7 @@ from .error_sample import median_error
 from .evaluation import Evaluation, LastPass, gradient_pass, table_pass
 from .parallel import epoch_in_threads, threads_for
 from .remaining_gain import estimated_gain, inspected_gain, is_confirmed, is_much_left, objective_scale
+from .row_sums import Point
 from .smoothing import slightly_narrowed
 from .state import DescentState
 from .step_size import STALENESS_FACTOR, StepSize
@@ -49,6 +50,7 @@ class MiniBatchDescent:
     last_pass: LastPass = LastPass()
     notes: list = field(default_factory=list)  # what was done besides, in words
     mean_evaluation: tuple[Objective, Evaluation] | None = None  # the newest one of predicting the mean
+    newest_scale: tuple[Objective, Point | None, float] | None = None  # the scale of gains, and where it was computed
 
     # The protocol ``_fit.loop.Method``
 
@@ -314,8 +316,12 @@ class MiniBatchDescent:
     # What is left to gain
 
     def objective_scale(self):
-        """Return the objective to which gains are relative."""
-        return objective_scale(self.objective, self.rows, self.state.newton)
+        """Return the objective to which gains are relative, computed once for each objective and point."""
+        objective, newton, newest = self.objective, self.state.newton, self.newest_scale
+        point = newton.point if newton is not None and self.is_smoothed else None
+        if newest is None or newest[0] is not objective or newest[1] is not point:
+            self.newest_scale = objective, point, objective_scale(objective, self.rows, newton)
+        return self.newest_scale[2]
 
     def remaining_gain(self):
         """Return by how much the objective can still fall, and whether that is exact; None if it cannot be told.
@@ -325,7 +331,8 @@ class MiniBatchDescent:
         """
         state, curvature, point = self.state, self.curvature, self.last_pass.point
         if state.newton is not None:
-            return self.exact_gain(), True
+            limit = curvature.positive_tol * self.objective_scale()
+            return curvature.remaining_gain(self.objective, state.newton, limit), True
         if curvature is None or point is None or not self.objective.loss.is_quadratic:
             return None
         if self.reduces_variance and not state.reduction.is_on:  # an epoch more costs little and gains much
@@ -335,9 +342,9 @@ class MiniBatchDescent:
         return (gain, False) if is_all else None
 
     def exact_gain(self):
-        """Return by how much the objective can still fall, over all rows; infinite before an epoch with curvature."""
+        """Return by how much the model of all rows can still fall; infinite before an epoch with curvature."""
         state = self.state
-        return np.inf if state.newton is None else self.curvature.remaining_gain(self.objective, state.newton)
+        return np.inf if state.newton is None else self.curvature.model_gain(self.objective, state.newton)
 
     def confirms(self, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain."""
@@ -348,14 +355,20 @@ class MiniBatchDescent:
     @property
     def judges_itself(self):
         """Whether second moments have shown that little is left to gain when the epochs ended."""
-        return self.curvature is not None and self.curvature.knows_gain(self.objective)
+        return self.curvature is not None and self.curvature.knows_gain(self.objective) and not self.is_stuck
+
+    @property
+    def is_stuck(self):
+        """Whether Newton steps have come to an end that is not known to be the minimum."""
+        return self.curvature is not None and self.curvature.is_stuck(self.state.newton)
 
     def inspected_gain(self):
         """Return what is left to gain at the parameters evaluated last, and whether that is known."""
         point = self.last_pass.point
         if self.curvature is None or point is None:
             return np.inf, False
-        return inspected_gain(self.curvature, self.objective, self._problem(), point)
+        limit = self.curvature.positive_tol * self.objective_scale()
+        return inspected_gain(self.curvature, self.objective, self._problem(), point, limit)
 
     # After an epoch
 

@@ -24,20 +24,28 @@ import numpy as np
 
 from .._data.second_moments import SecondMoments
 from .._objective.penalties import BoxedElasticNet
+from .duality_gap import gap_of_line
 from .quadratic import Minimum, QuadraticModel
 from .row_sums import Point
 
 # Damping by the curvature of the squared error, times the shares of rows about which the loss curves and does not: at
-# first, its least and its largest, and the factors by which it changes after a step that was too long, or was not.
+# first, its least and its largest, and the most by which it is multiplied or divided after a step, with the power of
+# the step's share that this follows.
 FIRST_DAMPING = 0.5
 LEAST_DAMPING = 1e-10
 LARGEST_DAMPING = 1e4
 MORE_DAMPING = 10.0
-LESS_DAMPING = 0.1
+SHARE_POWER = 1.5
 
-# Halvings of a step until the objective falls, and the part of the model's gain that it must fall by.
-HALVINGS = 12
+# The part of the model's gain by which the objective falls at least after a step of the right length; shares of a step
+# among which the best is looked for where it falls by less; and the part of the model's gain, times the share, with
+# which the step counts as one at all.
+EXPECTED_FALL = 0.5
+SHARES = np.append(np.arange(10.0, 1.0, -1.0) / 10.0, 0.125 * 0.5 ** np.arange(9.0))
 LEAST_FALL = 0.05
+
+# By how much derivatives may be out of bounds, as a factor, for a second step in the model to be worth a pass.
+SECOND_STEP = 1.01
 
 # Rise of the objective, relative to it, that may be rounding.
 ROUNDING = 8.0 * np.finfo(np.float64).eps
@@ -50,6 +58,8 @@ class Proposal(NamedTuple):
     b: np.ndarray
     gain: float  # by how much the objective falls according to the model
     exact: bool  # whether that minimum was found up to rounding
+    slope: np.ndarray | None = None  # (k, d), gradient of the loss by the model there; not for squared errors
+    damping: np.ndarray | None = None  # (k,), what the model adds to the second derivative of every row's loss
 
 
 @dataclass
@@ -103,12 +113,36 @@ class ProximalNewton:
         if objective.loss.is_quadratic:
             return self._minimum(self.model, self.moments, 1.0, objective.penalty, point, slice(None), negligible)
         parts = [self._target_minimum(objective, point, t, negligible) for t in range(len(point.b))]
-        return Proposal(
-            np.concatenate([part.W for part in parts]),
-            np.concatenate([part.b for part in parts]),
-            sum(part.gain for part in parts),
-            all(part.exact for part in parts),
-        )
+        joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("W", "b", "slope", "damping"))
+        W, b, slope, damping = joined
+        return Proposal(W, b, sum(part.gain for part in parts), all(part.exact for part in parts), slope, damping)
+
+    def gap(self, objective, point, proposal, limit=0.0):
+        """Return the duality ``Gap`` at a point, by a pass, and by one more if that may bring it below ``limit``.
+
+        The model at the point has its minimum at the ``proposal``.
+        """
+
+        def gap_of(sums):
+            return gap_of_line(objective, point, proposal, sums, self.sums.total_weight, self.sums.eps)
+
+        sums = self.sums.dual_sums(objective, point, proposal)
+        gap = gap_of(sums)
+        if gap.exact > limit and 1.0 < sums.largest.max() <= SECOND_STEP:
+            step = self._second_step(objective, point, proposal, sums)
+            second = gap_of(self.sums.dual_sums(objective, point, proposal, step))
+            gap = second if second.exact < gap.exact else gap
+        return gap
+
+    def _second_step(self, objective, point, proposal, sums):
+        """Return the step in the model that makes up for derivatives which were moved to their bounds."""
+        excess = (-a / self.sums.total_weight for a in (sums.excess_W, sums.excess_b))
+        here = Point(np.zeros(point.W.shape), np.zeros(point.b.shape), point.losses, *excess)
+        steps = []
+        for t, damping in enumerate(proposal.damping):
+            model = self._target_model(self.sums.curved_moments(objective, point, t), damping)
+            steps.append(self._minimum(*model, BoxedElasticNet(), here, slice(t, t + 1), negligible=0.0))
+        return np.concatenate([step.W for step in steps]), np.concatenate([step.b for step in steps])
 
     def move(self, objective, point, proposal, on_block=None):
         """Return the point after a step to the minimum of the model, or the old one if the objective does not fall."""
@@ -119,55 +153,71 @@ class ProximalNewton:
             after = self.point(objective, W.astype(point.W.dtype), b.astype(point.b.dtype), on_block)
             return after, before - after.value(penalty).sum()
 
-        def suffices():
-            return fall >= LEAST_FALL * share * proposal.gain or (objective.loss.is_quadratic and fall > 0.0)
+        def falls_by(part):
+            return fall >= part * share * proposal.gain or (objective.loss.is_quadratic and fall > 0.0)
 
         after, fall = at(proposal.W, proposal.b, on_block)
-        if not suffices() and proposal.gain > ROUNDING * abs(before):
+        if not falls_by(EXPECTED_FALL) and proposal.gain > ROUNDING * abs(before):
             share, *parameters = self._best_share(objective, point, proposal)
-            after, fall = at(*parameters)
-        self.stalled = not suffices()
-        self._adapt_damping(0.0 if self.stalled else share)
+            if share < 1.0:
+                after, fall = at(*parameters)
+        self.stalled = not falls_by(LEAST_FALL)
+        if not objective.loss.is_quadratic:
+            self._adapt_damping(0.0 if self.stalled else share)
         return point if self.stalled and not fall >= 0.0 else after
 
     def _best_share(self, objective, point, proposal):
-        """Return the share of a step with the least objective, among its halvings, and the parameters there."""
+        """Return the share of a step with the least objective, and the parameters there."""
         start = point.W.astype(np.float64), point.b.astype(np.float64)
-        end, shares = (proposal.W, proposal.b), 0.5 ** np.arange(1.0, HALVINGS)
+        end = proposal.W, proposal.b
         with np.errstate(over="ignore", invalid="ignore"):
-            losses = self.sums.losses_between(objective, start, end, shares).sum(axis=1) / self.sums.total_weight
-        steps = [tuple(a + share * (z - a) for a, z in zip(start, end, strict=True)) for share in shares]
+            losses = self.sums.losses_between(objective, start, end, SHARES).sum(axis=1) / self.sums.total_weight
+        steps = [tuple(a + share * (z - a) for a, z in zip(start, end, strict=True)) for share in SHARES]
         if isinstance(objective.penalty, BoxedElasticNet):  # within the bounds, also after rounding
             steps = [(objective.penalty.proximal(W, 0.0), b) for W, b in steps]
         values = losses + [objective.penalty.value(W).sum() for W, _ in steps]
         best = int(np.where(np.isnan(values), np.inf, values).argmin())
-        return shares[best], *steps[best]
+        return SHARES[best], *steps[best]
 
     def _adapt_damping(self, share):
         """Damp more after a step that was shortened, and less after one that was not."""
-        factor = LESS_DAMPING if share == 1.0 else MORE_DAMPING
+        factor = MORE_DAMPING if share == 0.0 else min(share**-SHARE_POWER / MORE_DAMPING, MORE_DAMPING)
         self.damping = min(max(self.damping * factor, LEAST_DAMPING), LARGEST_DAMPING)
 
     def _target_minimum(self, objective, point, t, negligible):
         """Return the minimum of the model for one target, with the curvature of its loss at the point."""
-        curved, total = self.sums.curved_moments(objective, point, t), self.sums.total_weight
-        share = max(curved.count / total, 1.0 / self.sums.n_rows)
+        curved = self.sums.curved_moments(objective, point, t)
+        share = max(curved.count / self.sums.total_weight, 1.0 / self.sums.n_rows)
         # A row that curves the loss after the step, and not before it, is missing in the model.
-        moments = self.moments.times(max(self.damping * (1.0 - share), LEAST_DAMPING) * share)
+        damping, targets = max(self.damping * (1.0 - share), LEAST_DAMPING) * share, slice(t, t + 1)
+        model, moments, h = self._target_model(curved, damping)
+        minimum = self._minimum(model, moments, h, objective.penalty.of_target(t), point, targets, negligible)
+        slope = self._centred_gradient(point, moments, targets) + model.product(minimum.W - point.W[targets])
+        return minimum._replace(slope=slope, damping=np.array([damping]))
+
+    def _target_model(self, curved, damping):
+        """Return the model for one target with a damping, its second moments, and the curvature along the intercept.
+
+        ``curved`` are the second moments of the rows about which its loss curves.
+        """
+        moments = self.moments.times(damping)
         moments.merge(curved)
-        h = moments.count / total
-        model = QuadraticModel(h * moments.about(self.fit_intercept))
-        return self._minimum(model, moments, h, objective.penalty.of_target(t), point, slice(t, t + 1), negligible)
+        h = moments.count / self.sums.total_weight
+        return QuadraticModel(h * moments.about(self.fit_intercept)), moments, h
 
     def _minimum(self, model, moments, h, penalty, point, targets, negligible, rough=0.0):
         """Return the minimum of a model in which the intercept is optimal; ``h`` is the curvature along it."""
         W, b = point.W[targets].astype(np.float64), point.b[targets].astype(np.float64)
-        grad_W, grad_b = point.grad_W[targets], point.grad_b[targets]
-        gain_b = 0.0
+        grad_b, gain_b = point.grad_b[targets], 0.0
         if self.fit_intercept:
-            grad_W = grad_W - np.multiply.outer(grad_b, moments.mean)
             gain_b = 0.5 * float(np.square(grad_b).sum()) / h
+        grad_W = self._centred_gradient(point, moments, targets)
         minimum: Minimum = model.minimise(W, grad_W, penalty, negligible, rough)
         if self.fit_intercept:
             b = b - grad_b / h - (minimum.W - W) @ moments.mean
         return Proposal(minimum.W, b, minimum.gain + gain_b, minimum.exact)
+
+    def _centred_gradient(self, point, moments, targets):
+        """Return the gradient by the coefficients with the intercept that is optimal for them."""
+        grad_W = point.grad_W[targets]
+        return grad_W - np.multiply.outer(point.grad_b[targets], moments.mean) if self.fit_intercept else grad_W

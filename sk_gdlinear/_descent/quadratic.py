@@ -112,6 +112,10 @@ class QuadraticModel:
         U = np.array([u for u, _, _ in parts])
         return Minimum(U / self.scale, float(sum(gain for _, gain, _ in parts)), all(exact for *_, exact in parts))
 
+    def product(self, W):
+        """Return ``W H``."""
+        return ((W * self.scale) @ self.H) * self.scale
+
     def _system(self, l2):
         """Return the linear system of ``H + diag(l2)``, factored once."""
         key = None if l2 is None else l2.tobytes()

@@ -9,6 +9,7 @@ import numpy as np
 from .._objective.evaluate import typical_loss
 from .._objective.losses import largest_loss
 from .._objective.objective import LEAST_SMOOTHING
+from .duality_gap import has_gap
 from .error_sample import SAMPLE_ROWS, curved_share
 from .newton import ProximalNewton
 from .row_sample import sample_size
@@ -18,6 +19,9 @@ MUCH_LEFT = 10.0
 
 # Median absolute error over the half-width of the smoothing, for the median.
 ERRORS_SMOOTHED = 8.0
+
+# Newton steps at most to find out what is left to gain at a point.
+INSPECTING_STEPS = 100
 
 # The reason for buying the curvature where another epoch would not show what is left to gain.
 UNKNOWN = "since a sample could not tell what was left to gain"
@@ -96,10 +100,11 @@ def is_confirmed(curvature, backend, problem, point, limit):
     return is_all and gain <= limit
 
 
-def inspected_gain(curvature, objective, problem, point):
+def inspected_gain(curvature, objective, problem, point, limit):
     """Return what is left to gain at a point, and whether that is known.
 
-    It is computed with the curvature of all rows, or of a sample where that is enough: of a quadratic loss.
+    It is computed with the curvature of all rows, or of a sample where that is enough: of a quadratic loss.  For other
+    losses Newton steps are made from there until duality gaps show whether it is more than ``limit``.
     """
     rows = problem.rows
     is_plain = type(curvature.newton) is ProximalNewton and objective.loss.is_quadratic
@@ -107,6 +112,30 @@ def inspected_gain(curvature, objective, problem, point):
         return curvature.inspection.gain(problem, point, 1.0, limit=np.inf)
     curvature.buy(objective)
     if point.W.dtype != np.float64:
-        point = curvature.newton.point(objective, *point[:2])
-    gain = curvature.remaining_gain(objective, curvature.state_of(objective, point))
+        point = curvature.newton.point(objective, *(a.astype(np.float64) for a in point[:2]))
+    state = curvature.state_of(objective, point)
+    if has_gap(objective) and state.proposal.exact:
+        return _gain_by_steps(curvature, objective, state, limit), True
+    gain = curvature.model_gain(objective, state)
     return gain, np.isfinite(gain)
+
+
+def _gain_by_steps(curvature, objective, state, limit):
+    """Return a bound of what is left to gain at the point of a step, at most twice as much where steps can show that.
+
+    No parameters have an objective below what the gaps at this point and at later ones leave.
+    """
+    gap, lipschitz, units = curvature.gap(objective, state, limit), objective.lipschitz, 1.0
+    value, least, here = gap.least.sum() + gap.exact, gap.least, gap.exact
+    for _ in range(INSPECTING_STEPS):
+        left = value - float(least.sum())
+        if left <= limit or here <= 0.5 * left or curvature.is_stuck(state):
+            break
+        state = curvature.epoch(objective, state)
+        narrower = curvature.narrower(objective, state, limit / units / curvature.positive_tol)
+        objective, state = narrower or (objective, state)
+        by_target = objective.lipschitz / lipschitz  # the units of the objective, which another smoothing changes
+        units = float(by_target.max())
+        gap = curvature.gap(objective, state, limit / units)
+        least, here = np.maximum(least, gap.least * by_target), gap.exact * units
+    return value - float(least.sum())

@@ -9,16 +9,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._data.order import as_slice, in_order
 from .._data.rows import Rows
 from .._data.second_moments import SecondMoments, second_moments
+from .._data.standardize import weighted_rows
 from .._data.threads import map_blocks
+from .._objective.derivation import coef_gradient, intercept_gradient
 from .._objective.losses import ClippedLine
 from .._objective.penalties import BoxedElasticNet
 from .curved_moments import CurvedMoments
+from .duality_gap import DualSums, dual_sums, line_bounds
 from .smoothing import excess_and_loss
 
-# Rows of float32 data that are converted at once.
+# Rows of float32 data that are converted at once, and rows whose losses after shares of a step are computed at once.
 CONVERTED_ROWS = 1 << 13
+LOSS_ROWS = 1 << 12
+
+# Errors that a ``Point`` keeps at most: 8 MB.
+MOST_ERRORS = 1 << 20
 
 
 class Point(NamedTuple):
@@ -30,6 +38,7 @@ class Point(NamedTuple):
     grad_W: np.ndarray  # (k, d), gradient of the mean loss
     grad_b: np.ndarray
     curved: tuple[SecondMoments, ...] | None = None  # of each target, if the same pass has computed them
+    errors: np.ndarray | None = None  # (n, k), where a loss needs them again and they are not too many
 
     def value(self, penalty):
         """Return the objective per target."""
@@ -74,17 +83,27 @@ class RowSums:
 
     def point(self, objective, W, b, on_block=None):
         """Return the ``Point`` at parameters; ``on_block`` is called after each block."""
-        grad_W, grad_b, losses = self.gradient_and_losses(objective, W, b, on_block)
+        errors = None if objective.loss.is_quadratic else self._memory_for_errors()
+        grad_W, grad_b, losses = self.gradient_and_losses(objective, W, b, on_block, errors)
         total = self.total_weight
-        return Point(W.copy(), b.copy(), losses / total, grad_W / total, grad_b / total)
+        return Point(W.copy(), b.copy(), losses / total, grad_W / total, grad_b / total, errors=errors)
 
-    def gradient_and_losses(self, objective, W, b, on_block=None):
-        """Return the gradient of the loss by ``W`` and ``b``, and the loss per target, summed over rows."""
+    def gradient_and_losses(self, objective, W, b, on_block=None, errors=None):
+        """Return the gradient of the loss by ``W`` and ``b``, and the loss per target, summed over rows.
+
+        ``errors``, (n, k), takes those of the rows.
+        """
         sums = [np.zeros(a.shape) for a in (W, b, b)]
         at = W.astype(np.float64), b.astype(np.float64)
 
         def of_block(block):
-            return self.backend.gradient(block[0], block[1], *at)
+            problem, order, places = block
+            if errors is None or order is places:
+                return self.backend.gradient(problem, order, *at, errors)
+            converted = np.empty((len(order), len(b)))
+            result = self.backend.gradient(problem, order, *at, converted)
+            errors[places] = converted
+            return result
 
         for parts in map_blocks(of_block, self._blocks(objective, on_block)):
             for total, part in zip(sums, parts, strict=True):
@@ -93,22 +112,45 @@ class RowSums:
 
     def losses_between(self, objective, start, end, shares):
         """Return the losses after shares of the way from ``start`` to ``end``, (len(shares), k), summed over rows."""
+        losses, shares = np.zeros((len(shares), len(start[1]))), np.asarray(shares)[:, None, None]
 
         def of_block(block):
             problem, order, _ = block
             E = self.backend.errors(problem, order, *start)
-            way, weight = self.backend.errors(problem, order, *end) - E, problem.rows.weights(order)
-            values = (problem.loss.value(E + share * way) for share in shares)
-            return np.array([value.sum(axis=0) if weight is None else weight @ value for value in values])
+            way, weight, total = self.backend.errors(problem, order, *end) - E, problem.rows.weights(order), 0.0
+            for rows in in_order(len(order), LOSS_ROWS):
+                values = problem.loss.value(E[rows] + shares * way[rows])
+                total = total + (values.sum(axis=1) if weight is None else weight[rows] @ values)
+            return total
 
-        losses = np.zeros((len(shares), len(start[1])))
         for part in map_blocks(of_block, self._blocks(objective)):
             losses += part
         return losses
 
     def curved_moments(self, objective, point, t):
         """Return the second moments of the rows, weighted by the curvature of target ``t``'s loss at a point."""
-        return self.curved_cache.at(objective.standardization, t, self._curvature(objective, point.W, point.b, t))
+        return self.curved_cache.at(objective.standardization, t, self._curvature(objective, point, t))
+
+    def dual_sums(self, objective, point, proposal, second_step=None):
+        """Return the ``DualSums`` of the derivatives that the model at a point predicts for its minimum."""
+        (W, b), bounds, errors = point[:2], line_bounds(objective), self._errors(objective, point)
+        steps = [proposal[:2]] if second_step is None else [proposal[:2], (W + second_step[0], b + second_step[1])]
+
+        def of_block(block):
+            problem, order, _ = block
+            E, weight = errors(block), problem.rows.weights(order)
+            ways = [self.backend.errors(problem, order, *end) - E for end in steps]
+            if second_step is None:
+                ways.append(None)
+            weight = None if weight is None else weight[:, None]
+            *sums, excess, largest = dual_sums(np, problem.loss, bounds, E, *ways, proposal.damping, weight)
+            out = np.flatnonzero(excess.any(axis=1))
+            Z = weighted_rows(problem.rows._replace(weight=None), order[out], problem.standardization, False)
+            excess = excess[out]
+            return *sums, coef_gradient(excess, Z), intercept_gradient(excess) * self.fit_intercept, largest
+
+        *sums, largest = zip(*map_blocks(of_block, self._blocks(objective)), strict=True)
+        return DualSums(*(sum(parts) for parts in sums), np.max(largest, axis=0))
 
     def excess_and_loss(self, objective, W, b):
         """Return what the smoothing of a kink costs, and the exact loss, summed over rows."""
@@ -116,14 +158,26 @@ class RowSums:
             self.backend, objective.problem(self.rows, self.fit_intercept, self.cache), objective, W, b
         )
 
-    def _curvature(self, objective, W, b, t):
+    def _memory_for_errors(self):
+        """Return an array for the errors of all rows, (n, k); None where they are too many."""
+        n, k = self.rows.Y.shape
+        return np.zeros((n, k)) if n * k <= MOST_ERRORS else None
+
+    def _errors(self, objective, point):
+        """Return a function of a block that returns the errors of its rows at a point."""
+        if point.errors is not None:
+            return lambda block: point.errors[as_slice(block[2])]
+        at = point.W.astype(np.float64), point.b.astype(np.float64)
+        return lambda block: self.backend.errors(*block[:2], *at)
+
+    def _curvature(self, objective, point, t):
         """Return each row's weight times the second derivative of its loss for a target, (n,)."""
-        curvature, at = np.zeros(self.rows.X.shape[0]), (W.astype(np.float64), b.astype(np.float64))
+        curvature, errors = np.zeros(self.rows.X.shape[0]), self._errors(objective, point)
 
         def of_block(block):
             problem, order, places = block
             weight = problem.rows.weights(order)
-            curved = problem.loss.curvature(self.backend.errors(problem, order, *at))[:, t]
+            curved = problem.loss.curvature(errors(block))[:, t]
             return places, curved if weight is None else curved * weight
 
         for places, values in map_blocks(of_block, self._blocks(objective)):

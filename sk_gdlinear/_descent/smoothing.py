@@ -1,13 +1,9 @@
 r"""The width over which a kink of the loss is smoothed, once Newton steps have converged.
 
-At the minimum of the smoothed loss the derivatives :math:`\psi_h(e_i)` are a point of the dual problem, since their
-gradient vanishes, and for the pinball loss the duality gap is
-
-.. math:: \frac{1}{\sum_i s_i} \sum_i s_i \left(\ell(e_i) - e_i \, \psi_h(e_i)\right),
-
-to which only errors within the width contribute (R. Koenker, "Quantile Regression", 2005, section 6.2, has the dual).
-So the width is narrowed until the gap is small, whatever the distribution of the errors: ties of the targets show in
-it.  For a user-defined loss with a kink the difference between the smoothed and the exact loss takes its place.
+The derivatives of the smoothed pinball loss are a point of the dual problem of the loss itself, and the duality gap is
+what the smoothing costs and what is left to gain besides (R. Koenker, "Quantile Regression", 2005, section 6.2, has the
+dual).  So the width is narrowed until the gap is small, whatever the distribution of the errors: ties of the targets
+show in it.  For a user-defined loss with a kink the difference between the smoothed and the exact loss takes its place.
 """
 
 from dataclasses import replace
@@ -15,20 +11,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._objective.losses import Quantile
-
 # The width is divided by this after Newton steps have converged.
 NARROWING = 4.0
 
 # Growth of the largest slope from which objectives before and after a narrower smoothing are not compared.
 STEEPER = 1.2
 
+# The part of the duality gap that the smoothing may not cost: where it costs more, the width is narrowed, and otherwise
+# another step is made.
+SMOOTHED_SHARE = 0.5
+
 # By this is the difference of smoothed and exact loss multiplied, for losses whose dual is not known.
 SAFETY = 4.0
 
 
 class Smoothing(NamedTuple):
-    """What the smoothing of a kink may cost, summed over targets, and the exact loss, in units of y."""
+    """What the smoothing of a kink of the user's may cost, summed over targets, and the exact loss, in units of y."""
 
     excess: float
     exact_loss: float
@@ -49,10 +47,7 @@ def excess_and_loss(backend, problem, objective, W, b):
     for order in problem.rows.blocks():
         E = backend.errors(problem, order, W, b).astype(np.float64)
         value = exact.value(E)
-        if type(objective.user_loss) is Quantile:
-            lost = value - E * objective.loss.derivative(E) * slope
-        else:
-            lost = SAFETY * np.abs(objective.loss.value(E) * slope - value)
+        lost = SAFETY * np.abs(objective.loss.value(E) * slope - value)
         weight = problem.rows.weights(order)
         s = np.ones(len(E)) if weight is None else weight.astype(np.float64)
         excess += s @ lost
@@ -63,7 +58,7 @@ def excess_and_loss(backend, problem, objective, W, b):
 def narrowed(objective):
     """Return the objective with its kink smoothed over a narrower width; None if it cannot be narrower."""
     narrower = objective.with_width(objective.narrower_width(0.0, 1.0 - 1.0 / NARROWING))
-    return None if (narrower.width > 0.5 * objective.width).all() else narrower
+    return None if (narrower.width > 0.75 * objective.width).all() else narrower
 
 
 def slightly_narrowed(objective, errors_size, share):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._data.second_moments import second_moments
+from .duality_gap import bounds_of, gap_of_squares
 from .kinks import downhill_slope
 from .newton import Proposal, ProximalNewton
 from .quadratic import QuadraticModel
@@ -26,9 +27,6 @@ ADDED_PER_COEFFICIENT = 2
 ROUGH = 1e-3
 FEW_COLUMNS = 1000
 MANY_ADDED = 0.1
-
-# Rounding of a gradient, relative to the root mean square of the errors.
-ROUNDING = 16.0 * np.finfo(np.float64).eps
 
 
 @dataclass
@@ -60,7 +58,7 @@ class WorkingSetNewton(ProximalNewton):
         n_added = self._enlarge(objective, point)
         chosen, penalty = self.columns, objective.penalty.of_columns(self.columns)
         part = point._replace(W=point.W[:, chosen], grad_W=point.grad_W[:, chosen])
-        gap = duality_gap(objective.penalty, point, self.fit_intercept)
+        gap = gap_of_squares(objective.penalty, point, self.fit_intercept)
         is_rough = len(chosen) > FEW_COLUMNS and n_added > MANY_ADDED * len(chosen)
         rough = ROUGH * gap if is_rough else 0.0
         minimum = self._minimum(self.model, self.moments, 1.0, penalty, part, slice(None), negligible, rough)
@@ -74,7 +72,7 @@ class WorkingSetNewton(ProximalNewton):
         scale = np.sqrt(np.where(self.column_squares > 0.0, self.column_squares, np.inf))
         penalty = objective.penalty
         slope = point.grad_W + penalty.l2 * point.W
-        violated = (downhill_slope(point.W, slope, penalty.l1, *_bounds(penalty)) / scale).max(axis=0)
+        violated = (downhill_slope(point.W, slope, penalty.l1, *bounds_of(penalty)) / scale).max(axis=0)
         violated[self.columns] = violated[support] = 0.0
         most = max(LEAST_ADDED, ADDED_PER_COEFFICIENT * len(support))
         added = np.argsort(-violated, kind="stable")[:most]
@@ -86,35 +84,3 @@ class WorkingSetNewton(ProximalNewton):
         self.moments = more if self.moments is None else self.moments.with_columns(more)
         self.model = QuadraticModel(self.moments.about(self.fit_intercept))
         return len(added)
-
-
-def duality_gap(penalty, point, fit_intercept):
-    """Return the duality gap of squared errors with a penalty at a point, over all targets.
-
-    Every coefficient without a square and a bound on either side needs an absolute value in the penalty.
-    """
-    W, l1, l2 = point.W.astype(np.float64), penalty.l1.astype(np.float64), penalty.l2.astype(np.float64)
-    (lower, upper), grad_W = _bounds(penalty), point.grad_W
-    losses = point.losses - 0.5 * np.square(point.grad_b) * fit_intercept  # with the intercept that is optimal
-    along = (W * grad_W).sum(axis=1)  # mean product of errors and predictions
-    rounding = (
-        ROUNDING * np.sqrt(2.0 * point.losses)[:, None]
-    )  # of the gradient: columns have a mean square of 1 at most
-    with np.errstate(divide="ignore", invalid="ignore"):
-        room = np.where(grad_W != 0.0, (l1 + rounding) / np.abs(grad_W), np.inf)
-    unlimited = (l2 == 0.0) & np.where(grad_W < 0.0, upper == np.inf, lower == -np.inf)
-    share = np.minimum(np.where(unlimited, room, np.inf).min(axis=1, initial=np.inf), 1.0)
-    v = -share[:, None] * grad_W
-    excess = np.sign(v) * np.maximum(np.abs(v) - l1 - rounding, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        best = np.where(unlimited | (excess == 0.0), 0.0, np.clip(excess / l2, lower, upper))
-    best = np.clip(best, lower, upper)
-    conjugate = (v * best - l1 * np.abs(best) - 0.5 * l2 * best * best).sum(axis=1)
-    dual = -share * (along - 2.0 * losses) - share**2 * losses - conjugate
-    primal = point.losses + (l1 * np.abs(W) + 0.5 * l2 * W * W).sum(axis=1)
-    return float(np.maximum(primal - dual, 0.0).sum())
-
-
-def _bounds(penalty):
-    infinite = np.full(penalty.l1.shape, np.inf)
-    return (-infinite, infinite) if penalty.lower is None else (penalty.lower, penalty.upper)

@@ -42,6 +42,7 @@ class Method(Protocol):
     geometric: bool = False  # whether successive gains shrink by a constant factor, as without sampling noise
     reduces_variance: bool = False
     is_smoothed: bool = False  # whether a kink of the loss is smoothed, over a width that is narrowed
+    is_stuck: bool = False  # whether further epochs change nothing, though the minimum may not be reached
     notes: tuple | list = ()  # what was done besides, in words: that variance was reduced from an epoch on, and such
 
     @property
@@ -64,7 +65,7 @@ class Method(Protocol):
         return True
 
     def exact_gain(self):
-        """Return by how much the objective can still fall, over all rows; infinite unless that has been computed."""
+        """Return by how much a model of all rows can still fall; infinite where there is none."""
         return np.inf
 
     def snapshot(self):
@@ -302,6 +303,8 @@ class _Run:
         )
         if finished and self.validation is None and not (remaining and remaining[1]):
             finished = self.method.confirms(stopping.limit)
+        if self.method.is_stuck and stopping.tol is not None:
+            finished = True
         if not finished and self.validation is not None and stopping.tol is not None:
             waited = len(self.history) - self.best.epoch >= stopping.patience
             # Further epochs are then the same, however few updates there were.

@@ -365,23 +365,24 @@ def _epoch(const floating[:, ::1] X, problem, plan, iterate, reduction):
     return total
 
 
-def gradient(problem, order, W, b):
+def gradient(problem, order, W, b, errors=None):
     """Return the sums over the rows ``order`` of their gradients by ``W`` and ``b``, and of their losses."""
-    return _derivatives(problem.rows.X, problem, order, W, b, None)
+    return _derivatives(problem.rows.X, problem, order, W, b, None, errors)
 
 
 def derivatives(problem, order, W, b, table):
     """Write the derivative of each row's weighted loss into ``table``, (n, k); return what ``gradient`` does."""
-    return _derivatives(problem.rows.X, problem, order, W, b, table)
+    return _derivatives(problem.rows.X, problem, order, W, b, table, None)
 
 
 def _derivatives(
     const floating[:, ::1] X, problem, const Py_ssize_t[::1] order, const floating[:, ::1] W, const floating[::1] b,
-    floating[:, ::1] table,
+    floating[:, ::1] table, floating[:, ::1] errors,
 ):
     cdef Py_ssize_t d = X.shape[1], k = W.shape[0], j
     cdef Problem p
     cdef floating *entries
+    cdef floating *own_errors
     cdef double[:, ::1] grad_W = np.zeros((k, d))
     cdef double[::1] grad_b = np.zeros(k), loss = np.zeros(k)
     _unpack_rows(&p, problem, order, &X[0, 0])
@@ -389,11 +390,12 @@ def _derivatives(
     _matrix[floating](W, p.rows.k, d)
     _vector[floating](b, k)
     entries = <floating*>_output_matrix[floating](table, X.shape[0], k)
+    own_errors = <floating*>_output_matrix[floating](errors, X.shape[0], k)
     workspace = _workspace(&p, p.rows.n, &X[0, 0])
     with nogil:
         _sum_gradients(
-            &p, &(<_Workspace>workspace).p, <floating*>&W[0, 0], <floating*>&b[0], entries, &grad_W[0, 0], &grad_b[0],
-            &loss[0],
+            &p, &(<_Workspace>workspace).p, <floating*>&W[0, 0], <floating*>&b[0], entries, own_errors, &grad_W[0, 0],
+            &grad_b[0], &loss[0],
         )
         if not p.fit_intercept:
             for j in range(k):
@@ -402,8 +404,8 @@ def _derivatives(
 
 
 cdef void _sum_gradients(
-    const Problem *p, const Work *work, floating *W, floating *b, floating *table, double *grad_W, double *grad_b,
-    double *loss,
+    const Problem *p, const Work *work, floating *W, floating *b, floating *table, floating *errors, double *grad_W,
+    double *grad_b, double *loss,
 ) noexcept nogil:
     """Add gradients and losses of all rows, tile by tile: within a tile in the data's dtype, tiles in float64."""
     cdef Py_ssize_t d = p.rows.d, k = p.rows.k, lo = 0, size, i, j
@@ -418,7 +420,7 @@ cdef void _sum_gradients(
     while lo < p.rows.n:
         size = min(work.tile, p.rows.n - lo)
         _errors(p, work, lo, size, W, b, E)
-        _loss_derivatives(p, lo, size, table, E, grad_b, loss)
+        _loss_derivatives(p, lo, size, table, errors, E, grad_b, loss)
         memset(grad, 0, k * d * sizeof(floating))
         if work.raw:
             _add_gradient_raw(&p.rows, lo, size, E, grad)
@@ -433,9 +435,13 @@ cdef void _sum_gradients(
 
 
 cdef void _loss_derivatives(
-    const Problem *p, Py_ssize_t start, Py_ssize_t size, floating *table, floating *E, double *grad_b, double *loss,
+    const Problem *p, Py_ssize_t start, Py_ssize_t size, floating *table, floating *errors, floating *E,
+    double *grad_b, double *loss,
 ) noexcept nogil:
-    """E becomes s psi(E) in place and in the table; its rows are added to grad_b, and the losses to ``loss``."""
+    """E becomes s psi(E) in place and in the table; its rows are added to grad_b, and the losses to ``loss``.
+
+    Its values before are written to ``errors``.
+    """
     cdef const Py_ssize_t *order = p.rows.order + start
     cdef const floating *weight = <const floating*>p.rows.weight
     cdef Py_ssize_t k = p.rows.k, i, j
@@ -450,6 +456,8 @@ cdef void _loss_derivatives(
             if weight != NULL:
                 s = weight[order[i]]
             e = E[i * k + j]
+            if errors != NULL:
+                errors[order[i] * k + j] = e
             g = _derivative(e, offset, low, high)
             loss_sum += s * _value(e, g, offset)
             g = g * s

@@ -642,20 +642,21 @@ def _epoch(const floating[::1] data, const integer[::1] indices, problem, plan, 
     return total
 
 
-def gradient(problem, order, W, b):
+def gradient(problem, order, W, b, errors=None):
     """Return the sums over the rows ``order`` of their gradients by ``W`` and ``b``, and of their losses."""
-    return derivatives(problem, order, W, b, None)
+    X = problem.rows.X
+    return _derivatives(X.data, X.indices, problem, order, W, b, None, errors)
 
 
 def derivatives(problem, order, W, b, table):
     """Write the derivative of each row's weighted loss into ``table``, (n, k); return what ``gradient`` does."""
     X = problem.rows.X
-    return _derivatives(X.data, X.indices, problem, order, W, b, table)
+    return _derivatives(X.data, X.indices, problem, order, W, b, table, None)
 
 
 def _derivatives(
     const floating[::1] data, const integer[::1] indices, problem, const Py_ssize_t[::1] order,
-    const floating[:, ::1] W, const floating[::1] b, floating[:, ::1] table,
+    const floating[:, ::1] W, const floating[::1] b, floating[:, ::1] table, floating[:, ::1] errors,
 ):
     prepared = _prepared(problem)
     # Without entries there is no first one to point at.
@@ -668,6 +669,7 @@ def _derivatives(
     cdef double[:, ::1] grad_W = np.empty((k, d)), sums
     cdef double[::1] grad_b = np.zeros(k), loss = np.zeros(k), G = np.empty(k)
     cdef floating *entries
+    cdef floating *own_errors
     cdef Problem p
     cdef State s
     _unpack_rows(&p, problem, order, values)
@@ -675,6 +677,7 @@ def _derivatives(
     _matrix[floating](W, p.rows.k, d)
     _vector[floating](b, k)
     entries = <floating*>_output_matrix[floating](table, row_offset.shape[0], k)
+    own_errors = <floating*>_output_matrix[floating](errors, row_offset.shape[0], k)
     p.rows.indices, p.rows.indptr = columns, &indptr[0]
     sums = np.zeros((10, k))
     _initialize(&s, d, sums)
@@ -689,7 +692,7 @@ def _derivatives(
         s.b[t] = b[t]
     with nogil:
         _load(&s, &scale[0], &W[0, 0], <const floating*>NULL, <const floating*>NULL, False)
-        _sum_gradients(&p, values, columns, &s, &G[0], entries, &loss[0])
+        _sum_gradients(&p, values, columns, &s, &G[0], entries, own_errors, &loss[0])
         for t in range(k):
             for j in range(d):
                 grad_W[t, j] = s.features[j * s.at.stride + s.at.gradient + t] - s.grad_b[t] * s.a[j]
@@ -699,9 +702,10 @@ def _derivatives(
 
 
 cdef void _sum_gradients(
-    const Problem *p, const floating *data, const integer *indices, State *s, double *G, floating *table, double *loss,
+    const Problem *p, const floating *data, const integer *indices, State *s, double *G, floating *table,
+    floating *errors, double *loss,
 ) noexcept nogil:
-    """Add the gradients of all rows, over their entries, and the losses; write s psi(E) into the table."""
+    """Add the gradients of all rows, over their entries, and the losses; write s psi(E) into the table, and errors."""
     cdef Py_ssize_t k = p.rows.k, last = p.rows.n - 1, i, row, ahead, size, size_ahead, q, t
     cdef const Py_ssize_t *order = p.rows.order
     cdef const integer *indptr = <const integer*>p.rows.indptr
@@ -734,6 +738,8 @@ cdef void _sum_gradients(
             sample_weight = weight[row]
         for t in range(k):
             e = G[t]
+            if errors != NULL:
+                errors[row * k + t] = <floating>e
             G[t] = _derivative(e, <double>offset[t], <double>low[t], <double>high[t])
             loss[t] += sample_weight * _value(e, G[t], <double>offset[t])
             G[t] *= sample_weight

@@ -340,8 +340,9 @@ class ClippedLine(NamedTuple):
         """Return the loss of each error."""
         if self.is_quadratic:  # in one pass: this is done after every epoch
             return 0.5 * E * E
-        u = self.derivative(E) - self.offset
-        return self.offset * E + u * (E - 0.5 * u)
+        u = np.clip(E, self.low - self.offset, self.high - self.offset)
+        value = u * (E - 0.5 * u)
+        return value + self.offset * E if np.any(self.offset) else value
 
     def curvature(self, E):
         """Return the second derivative of the loss of each error: 1 within the bounds, 0 beyond."""

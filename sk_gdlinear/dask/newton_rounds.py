@@ -11,9 +11,11 @@ r"""Rounds of local SGD and Newton steps over partitions of the rows on other ma
    moments, gradient and penalty, and one task returns loss and gradient there, :math:`d` numbers for each target.  For
    squared errors the second moments are those of the first round.  For other losses the task also returns those of the
    rows about which the loss curves, :math:`d^2` numbers for each target.  Where the objective does not fall enough, one
-   task returns the losses after all halvings of the step, a few numbers, and one more the point after the best of them.
+   task returns the losses after shares of the step, a few numbers, and one more the point after the best of them.
 
-Gradients and second moments are those of all rows, so what is left to gain is known after every round, also the first.
+Gradients and second moments are those of all rows, so what is left to gain is known after every round, also the first;
+for other losses than the squared error one more task returns the sums of the duality gap, where the model says that
+little is left.
 For squared errors the second round is at the optimum.  A kink of the loss is smoothed: over the size of the errors
 after the first round, and narrower whenever the rounds have converged (``_descent/smoothing.py``).
 
@@ -28,6 +30,7 @@ import numpy as np
 
 from .._descent.averaging import Iterate
 from .._descent.curvature import Curvature, NewtonState
+from .._descent.duality_gap import DualSums
 from .._descent.error_sample import SAMPLE_ROWS
 from .._descent.evaluation import Evaluation
 from .._descent.newton import ProximalNewton
@@ -39,7 +42,14 @@ from .._objective.losses import SquaredError
 from .._objective.objective import Objective
 from .._objective.penalties import BoxedElasticNet
 from .cluster import Cluster, ClusterMethod
-from .tasks import excess_and_loss, gradient_and_curvature, loss_and_gradient, losses_between, targets_loss_and_gradient
+from .tasks import (
+    dual_sums,
+    excess_and_loss,
+    gradient_and_curvature,
+    loss_and_gradient,
+    losses_between,
+    targets_loss_and_gradient,
+)
 
 
 def allows_newton_rounds(hyper, d, k):
@@ -86,6 +96,11 @@ class ClusterSums:
     def losses_between(self, objective, start, end, shares):
         """Return the losses after shares of the way from ``start`` to ``end``, (len(shares), k), summed over rows."""
         return self.cluster.with_objective(objective).run(losses_between, start, end, shares)[0]
+
+    def dual_sums(self, objective, point, proposal, second_step=None):
+        """Return the ``DualSums`` of the derivatives that the model at a point predicts for its minimum."""
+        *sums, largest = self.cluster.with_objective(objective).run(dual_sums, *point[:2], proposal, second_step)
+        return DualSums(*sums, largest.values)
 
     def excess_and_loss(self, objective, W, b):
         """Return what the smoothing of a kink costs, and the exact loss, summed over rows."""
@@ -258,7 +273,13 @@ class NewtonRounds(ClusterMethod):
 
     def remaining_gain(self):
         """Return by how much the objective can still fall, over all rows, and True: it is exact."""
-        return self.curvature.remaining_gain(self.objective, self.state.newton), True
+        limit = self.curvature.positive_tol * self.objective_scale()
+        return self.curvature.remaining_gain(self.objective, self.state.newton, limit), True
+
+    @property
+    def is_stuck(self):
+        """Whether Newton steps have come to an end that is not known to be the minimum."""
+        return self.curvature.is_stuck(self.state.newton)
 
     def adjust(self, before, after):
         """Narrow the smoothing of a kink if rounds have converged; return "rescaled" if the objective was replaced."""

@@ -43,6 +43,17 @@ class ByPartition(dict):
         return ByPartition(self | other)
 
 
+@dataclass(frozen=True)
+class Largest:
+    """Numbers of which the largest are kept when those of two partitions are added."""
+
+    values: np.ndarray
+
+    def __add__(self, other):
+        """Return the larger of both."""
+        return Largest(np.maximum(self.values, other.values))
+
+
 def local_sgd(rows, number, broadcast, W, b, t, seed):
     """Make one epoch over the partition, or over a random part of it if it is long.
 
@@ -92,6 +103,13 @@ def gradient_and_curvature(rows, broadcast, W, b):
 def losses_between(rows, broadcast, start, end, shares):
     """Return the losses after shares of the way from ``start`` to ``end``, summed over rows, as a tuple of one."""
     return (_sums(rows, broadcast).losses_between(broadcast.objective, start, end, shares),)
+
+
+def dual_sums(rows, broadcast, W, b, proposal, second_step):
+    """Return ``DualSums``, whose last member is the ``Largest`` of all partitions."""
+    here = Point(W, b, None, None, None)
+    *sums, largest = _sums(rows, broadcast).dual_sums(broadcast.objective, here, proposal, second_step)
+    return *sums, Largest(largest)
 
 
 def excess_and_loss(rows, broadcast, W, b):

@@ -1,0 +1,178 @@
+r"""Duality gaps: bounds of what is left to gain, over all rows and columns.
+
+For any numbers :math:`\theta_i` in the domain of the conjugate loss, with :math:`\sum_i s_i \theta_i = 0` if there is
+an intercept, no parameters have an objective below
+
+.. math:: -\frac{1}{\sum_i s_i} \sum_i s_i \left(\theta_i y_i + \ell^*(\theta_i)\right) - \mathrm{penalty}^*(-v),
+          \qquad v = \frac{1}{\sum_i s_i} \sum_i s_i \theta_i z_i
+
+(Fenchel's inequality; S. Boyd and L. Vandenberghe, "Convex Optimization", 2004, section 5.1.6).  With errors
+:math:`e = z w + b - y` the sum of :math:`\theta y` is that of :math:`\theta e` less :math:`w v`.
+
+For squared errors the errors themselves are such numbers, times a share that lets the penalty's conjugate be finite.
+For a loss whose derivative is a line between bounds they are what the model of a Newton step predicts of the
+derivatives after it: the minimum of the model is where their gradient fulfils the penalty's conditions.  A few of them
+may be out of bounds.  They are moved to their bound, a second step in the same model moves the others so that their
+gradient is the same as before, and a share of all brings within the bounds what still is not.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._objective.losses import ClippedLine
+from .._objective.penalties import BoxedElasticNet
+
+# Rounding of a gradient, relative to the root mean square of the errors, or for other losses to the root of twice the
+# objective: where it is computed, in units of the precision, and where a minimum of the model was solved for.
+ROUNDING = 16.0
+SOLVED_ROUNDING = 1e-7
+
+
+class DualSums(NamedTuple):
+    """What the gap of a line between bounds needs of the rows, per target; all but the last are sums over rows."""
+
+    along: np.ndarray  # theta e, (k,) as all but the next but three
+    total: np.ndarray  # theta
+    squares: np.ndarray  # theta^2
+    exact_losses: np.ndarray  # of the pinball loss, which is the line without its smoothing
+    excess_W: np.ndarray  # z times what theta is out of bounds by, (k, d)
+    excess_b: np.ndarray  # what theta is out of bounds by
+    largest: np.ndarray  # theta over its bound
+
+
+class Gap(NamedTuple):
+    """Bounds of what is left to gain, summed over targets."""
+
+    exact: float  # of the loss itself
+    smoothed: float  # of the loss with its kink smoothed; the same without a kink
+    least: np.ndarray  # (k,), what no parameters have an objective below, with the loss itself
+
+
+def has_gap(objective):
+    """Whether the conjugates of loss and penalty are known, other than for squared errors."""
+    is_line = isinstance(objective.loss, ClippedLine) and not objective.loss.is_quadratic
+    return is_line and isinstance(objective.penalty, BoxedElasticNet)
+
+
+def line_bounds(objective):
+    """Return the least and the largest derivative of the loss, (k,) each."""
+    shape = objective.lipschitz.shape
+    return tuple(np.broadcast_to(np.asarray(a, dtype=np.float64), shape) for a in objective.loss[1:])
+
+
+def dual_sums(xp, loss, bounds, E, way, second_way, damping, weight):
+    """Return the ``DualSums`` of a block of rows, with what each row is out of bounds by in the place of their sums.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace of the arrays.
+    loss : ClippedLine or DeviceLoss
+    bounds : tuple of two arrays of shape (k,)
+        The least and the largest derivative.
+    E, way : array of shape (n, k)
+        Errors, and by how much the step changes them.
+    second_way : array of shape (n, k) or None
+        By how much the second step changes them, if there is one.
+    damping : array of shape (k,)
+        What the model adds to the second derivative of every row's loss.
+    weight : array of shape (n, 1) or None
+    """
+    low, high = bounds
+    curvature = loss.curvature(E) + damping
+    theta = loss.derivative(E) + curvature * way
+    if second_way is not None:
+        theta = xp.minimum(xp.maximum(theta, low), high) + curvature * second_way
+    excess = theta - xp.minimum(xp.maximum(theta, low), high)
+    summed = [theta * E, theta, theta * theta, xp.maximum(E * low, E * high), excess]
+    if weight is not None:
+        summed = [a * weight for a in summed]
+    sums = (xp.sum(a, axis=0) for a in summed[:4])
+    return *sums, summed[4], xp.max(xp.maximum(theta / low, theta / high), axis=0)
+
+
+def gap_of_line(objective, point, proposal, sums, total_weight, eps):
+    """Return the ``Gap`` at a point, of a loss whose derivative is a line between bounds.
+
+    Parameters
+    ----------
+    objective : Objective
+        With ``has_gap``.
+    point : Point
+    proposal : Proposal
+        The minimum of the model there.
+    sums : DualSums
+    total_weight : float
+        The sum of the weights.
+    eps : float
+        Rounding of the sums, relative to them.
+    """
+    penalty, W, losses = objective.penalty, point.W.astype(np.float64), point.losses
+    along, total, squares, exact_losses = (a / total_weight for a in sums[:4])
+    share, value, linear, conjugate = 1.0 / np.maximum(sums.largest, 1.0), 0.0, 0.0, 0.0
+    if not penalty.is_zero:
+        value, linear = _value(penalty, W), (proposal.slope * W).sum(axis=1)
+        size = np.sqrt(np.maximum(2.0 * (losses + value), squares))[:, None]  # a smoothed loss may be below 0
+        rounding = max(SOLVED_ROUNDING, ROUNDING * eps) * size
+        share = np.minimum(share, feasible_share(penalty, proposal.slope, rounding))
+        conjugate = conjugate_penalty(penalty, -share[:, None] * proposal.slope, rounding)
+    dual = share * (along - linear) - conjugate
+    offset = np.asarray(objective.loss.offset, dtype=np.float64)
+    smoothing = 0.5 * (share * share * squares - 2.0 * share * offset * total + offset * offset)
+    smoothed = np.maximum(losses + value - (dual - smoothing), 0.0)
+    exact = smoothed if objective.width is None else np.maximum(exact_losses + value - dual, 0.0)
+    own = losses if objective.width is None else exact_losses
+    return Gap(float(exact.sum()), float(smoothed.sum()), own + value - exact)
+
+
+def gap_of_squares(penalty, point, fit_intercept):
+    """Return the duality gap of squared errors with a penalty at a point, over all targets.
+
+    Every coefficient without a square and a bound on either side needs an absolute value in the penalty.
+    """
+    W, grad_W = point.W.astype(np.float64), point.grad_W
+    losses = point.losses - 0.5 * np.square(point.grad_b) * fit_intercept  # with the intercept that is optimal
+    along = (W * grad_W).sum(axis=1)  # mean product of errors and predictions
+    size = np.sqrt(2.0 * point.losses)[:, None]  # columns have a mean square of 1 at most
+    rounding = ROUNDING * np.finfo(np.float64).eps * size
+    share = np.minimum(feasible_share(penalty, grad_W, rounding), 1.0)
+    conjugate = conjugate_penalty(penalty, -share[:, None] * grad_W, rounding)
+    dual = -share * (along - 2.0 * losses) - share**2 * losses - conjugate
+    return float(np.maximum(point.losses + _value(penalty, W) - dual, 0.0).sum())
+
+
+def feasible_share(penalty, slope, rounding):
+    """Return the largest share of each target's ``slope``, (k, d), for which the conjugate of the penalty is finite."""
+    lower, upper = bounds_of(penalty)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = np.where(slope != 0.0, (penalty.l1.astype(np.float64) + rounding) / np.abs(slope), np.inf)
+    return np.where(_is_unlimited(penalty, -slope, lower, upper), room, np.inf).min(axis=1, initial=np.inf)
+
+
+def conjugate_penalty(penalty, v, rounding):
+    """Return the conjugate of the penalty at ``v``, (k, d), per target; ``v`` is 0 up to ``rounding``."""
+    (lower, upper), l1, l2 = bounds_of(penalty), penalty.l1.astype(np.float64), penalty.l2.astype(np.float64)
+    excess = np.sign(v) * np.maximum(np.abs(v) - l1 - rounding, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        best = np.where(
+            _is_unlimited(penalty, v, lower, upper) | (excess == 0.0), 0.0, np.clip(excess / l2, lower, upper)
+        )
+    best = np.clip(best, lower, upper)
+    return (v * best - l1 * np.abs(best) - 0.5 * l2 * best * best).sum(axis=1)
+
+
+def bounds_of(penalty):
+    """Return the lower and upper bounds of the coefficients, infinite ones without bounds."""
+    infinite = np.full(penalty.l1.shape, np.inf)
+    return (-infinite, infinite) if penalty.lower is None else (penalty.lower, penalty.upper)
+
+
+def _is_unlimited(penalty, v, lower, upper):
+    """Whether neither a square nor a bound limits a coefficient that ``v`` increases or decreases."""
+    return (penalty.l2 == 0.0) & np.where(v > 0.0, upper == np.inf, lower == -np.inf)
+
+
+def _value(penalty, W):
+    """Return the penalty of coefficients per target, without that of constant columns."""
+    return (penalty.l1 * np.abs(W) + 0.5 * penalty.l2.astype(np.float64) * W * W).sum(axis=1)
