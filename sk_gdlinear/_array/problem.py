@@ -60,10 +60,12 @@ class DeviceLoss:
         """Return the derivative of the loss of each error."""
         if self.line is None:
             return self._in_numpy(self.loss.derivative, E)
-        if self.is_quadratic:
-            return E
-        xp, (offset, low, high) = self.namespace.xp, self.line
-        return xp.minimum(xp.maximum(E + offset, low), high)
+        return E if self.is_quadratic else self.within_bounds(E + self.line[0])
+
+    def within_bounds(self, derivative):
+        """Return derivatives of a built-in loss, moved to the bounds where they are beyond."""
+        xp, (_, low, high) = self.namespace.xp, self.line
+        return xp.minimum(xp.maximum(derivative, low), high)
 
     def value(self, E):
         """Return the loss of each error, in the dtype of sums."""

@@ -50,7 +50,8 @@ class CurvedMoments:
         return moments
 
     def _moments(self, standardization, weight, kept):
-        return second_moments(self.rows._replace(weight=weight, kept=kept), standardization)
+        own = None if (weight[kept] == 1.0).all() else weight  # unit weights need no products
+        return second_moments(self.rows._replace(weight=own, kept=kept), standardization)
 
     def _own_weights(self):
         """Return the sample weights, 0 for rows left out."""

@@ -83,13 +83,13 @@ def dual_sums(xp, loss, bounds, E, way, second_way, damping, weight):
     curvature = loss.curvature(E) + damping
     theta = loss.derivative(E) + curvature * way
     if second_way is not None:
-        theta = xp.minimum(xp.maximum(theta, low), high) + curvature * second_way
-    excess = theta - xp.minimum(xp.maximum(theta, low), high)
-    summed = [theta * E, theta, theta * theta, xp.maximum(E * low, E * high), excess]
+        theta = loss.within_bounds(theta) + curvature * second_way
+    summed = [theta * E, theta, theta * theta, 0.5 * (low + high) * E + 0.5 * (high - low) * xp.abs(E)]
+    excess = theta - loss.within_bounds(theta)
     if weight is not None:
-        summed = [a * weight for a in summed]
-    sums = (xp.sum(a, axis=0) for a in summed[:4])
-    return *sums, summed[4], xp.max(xp.maximum(theta / low, theta / high), axis=0)
+        summed, excess = [a * weight for a in summed], excess * weight
+    largest = xp.maximum(xp.max(theta, axis=0) / high, xp.min(theta, axis=0) / low)
+    return *(xp.sum(a, axis=0) for a in summed), excess, largest
 
 
 def gap_of_line(objective, point, proposal, sums, total_weight, eps):

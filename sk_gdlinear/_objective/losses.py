@@ -332,9 +332,13 @@ class ClippedLine(NamedTuple):
         """Whether the second derivative is 1 everywhere."""
         return getattr(self.high, "flat", (self.high,))[0] == np.inf  # of one target as of all
 
+    def within_bounds(self, derivative):
+        """Return derivatives, moved to the bounds where they are beyond."""
+        return np.clip(derivative, self.low, self.high)
+
     def derivative(self, E):
         """Return the derivative of the loss of each error."""
-        return np.clip(E + self.offset, self.low, self.high)
+        return self.within_bounds(E + self.offset)
 
     def value(self, E):
         """Return the loss of each error."""
