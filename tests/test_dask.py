@@ -13,7 +13,8 @@ from sklearn.metrics import mean_pinball_loss, r2_score
 from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._data.rows import Rows
 from sk_gdlinear._descent.backend import choose_backend
-from sk_gdlinear._descent.row_sums import RowSums
+from sk_gdlinear._descent.newton import Proposal
+from sk_gdlinear._descent.row_sums import Point, RowSums
 from sk_gdlinear._fit.build import make_objective, standardize
 from sk_gdlinear.penalties import Box
 
@@ -310,11 +311,20 @@ def test_sums_over_partitions_are_those_of_the_rows_in_memory(rng, client, loss)
             ours, theirs = (s.curved_moments(objective, p, t) for s, p in zip((cluster, memory), points, strict=True))
             assert_allclose(ours.about(centre=False), theirs.about(centre=False), rtol=1e-9, atol=1e-12)
             assert_allclose(ours.count, theirs.count)
+        proposal = Proposal(*end, gain=1.0, exact=True, damping=np.array([0.1, 0.2]))
+        for second_step in (None, (rng.normal(size=(2, 5)), rng.normal(size=2))):
+            both = (
+                s.dual_sums(objective, p, proposal, second_step) for s, p in zip((cluster, memory), points, strict=True)
+            )
+            for ours, theirs in zip(*both, strict=True):
+                assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+            assert (ours > 1.0).all()  # some derivatives are out of bounds
     if loss == "quantile":
         ours, theirs = (sums.excess_and_loss(objective, *start) for sums in (cluster, memory))
         assert_allclose(ours, theirs, rtol=1e-10)
     shares = [0.5, 0.25]
-    between = cluster.losses_between(objective, start, end, shares) / cluster.total_weight
+    here, there = (Point(*at, None, None, None) for at in (start, end))
+    between = cluster.losses_between(objective, here, there, shares) / cluster.total_weight
     there = [[a + share * (z - a) for a, z in zip(start, end, strict=True)] for share in shares]
     assert_allclose(between, [cluster.point(objective, *w).losses for w in there], rtol=1e-10)
 

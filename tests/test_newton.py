@@ -222,7 +222,7 @@ class Line:
         return Point(W, b, np.array([self.f(float(W[0, 0]))]), np.zeros((1, 1)), np.zeros(1))
 
     def losses_between(self, objective, start, end, shares):
-        return np.array([[self.f(share * float(end[0][0, 0]))] for share in shares])
+        return np.array([[self.f(share * float(end.W[0, 0]))] for share in shares])
 
 
 def move_along(f, gain, damping=1.0):

@@ -71,10 +71,10 @@ class DeviceSums(RowSums):
         return tuple(totals.numpy())
 
     def losses_between(self, objective, start, end, shares):
-        """Return the losses after shares of the way from ``start`` to ``end``, (len(shares), k), summed over rows."""
+        """Return the losses after shares of the way between two points, (len(shares), k), summed over rows."""
         device = self._device(objective)
         xp, totals = device.namespace.xp, Totals(device.namespace)
-        start, end = (tuple(device.own(a) for a in parameters) for parameters in (start, end))
+        start, end = (tuple(device.own(a) for a in point[:2]) for point in (start, end))
         for part in blocks(self.rows):
             Z, Y, weight = device.block(part)
             E = error(forward(Z, *start), Y)

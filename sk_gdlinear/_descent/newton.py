@@ -158,7 +158,7 @@ class ProximalNewton:
 
         after, fall = at(proposal.W, proposal.b, on_block)
         if not falls_by(EXPECTED_FALL) and proposal.gain > ROUNDING * abs(before):
-            share, *parameters = self._best_share(objective, point, proposal)
+            share, *parameters = self._best_share(objective, point, proposal, after)
             if share < 1.0:
                 after, fall = at(*parameters)
         self.stalled = not falls_by(LEAST_FALL)
@@ -166,13 +166,12 @@ class ProximalNewton:
             self._adapt_damping(0.0 if self.stalled else share)
         return point if self.stalled and not fall >= 0.0 else after
 
-    def _best_share(self, objective, point, proposal):
-        """Return the share of a step with the least objective, and the parameters there."""
+    def _best_share(self, objective, point, proposal, after):
+        """Return the share of a step with the least objective, and the parameters there; ``after`` is all of it."""
         start = point.W.astype(np.float64), point.b.astype(np.float64)
-        end = proposal.W, proposal.b
         with np.errstate(over="ignore", invalid="ignore"):
-            losses = self.sums.losses_between(objective, start, end, SHARES).sum(axis=1) / self.sums.total_weight
-        steps = [tuple(a + share * (z - a) for a, z in zip(start, end, strict=True)) for share in SHARES]
+            losses = self.sums.losses_between(objective, point, after, SHARES).sum(axis=1) / self.sums.total_weight
+        steps = [tuple(a + share * (z - a) for a, z in zip(start, proposal[:2], strict=True)) for share in SHARES]
         if isinstance(objective.penalty, BoxedElasticNet):  # within the bounds, also after rounding
             steps = [(objective.penalty.proximal(W, 0.0), b) for W, b in steps]
         values = losses + [objective.penalty.value(W).sum() for W, _ in steps]

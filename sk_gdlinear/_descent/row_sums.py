@@ -111,13 +111,14 @@ class RowSums:
         return tuple(sums)
 
     def losses_between(self, objective, start, end, shares):
-        """Return the losses after shares of the way from ``start`` to ``end``, (len(shares), k), summed over rows."""
-        losses, shares = np.zeros((len(shares), len(start[1]))), np.asarray(shares)[:, None, None]
+        """Return the losses after shares of the way between two points, (len(shares), k), summed over rows."""
+        losses, shares = np.zeros((len(shares), len(start.b))), np.asarray(shares)[:, None, None]
+        at_start, at_end = (self._errors(objective, point) for point in (start, end))
 
         def of_block(block):
             problem, order, _ = block
-            E = self.backend.errors(problem, order, *start)
-            way, weight, total = self.backend.errors(problem, order, *end) - E, problem.rows.weights(order), 0.0
+            E = at_start(block)
+            way, weight, total = at_end(block) - E, problem.rows.weights(order), 0.0
             for rows in in_order(len(order), LOSS_ROWS):
                 values = problem.loss.value(E[rows] + shares * way[rows])
                 total = total + (values.sum(axis=1) if weight is None else weight[rows] @ values)

@@ -94,8 +94,8 @@ class ClusterSums:
         return point.curved[t]
 
     def losses_between(self, objective, start, end, shares):
-        """Return the losses after shares of the way from ``start`` to ``end``, (len(shares), k), summed over rows."""
-        return self.cluster.with_objective(objective).run(losses_between, start, end, shares)[0]
+        """Return the losses after shares of the way between two points, (len(shares), k), summed over rows."""
+        return self.cluster.with_objective(objective).run(losses_between, start[:2], end[:2], shares)[0]
 
     def dual_sums(self, objective, point, proposal, second_step=None):
         """Return the ``DualSums`` of the derivatives that the model at a point predicts for its minimum."""

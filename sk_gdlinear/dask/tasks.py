@@ -101,8 +101,9 @@ def gradient_and_curvature(rows, broadcast, W, b):
 
 
 def losses_between(rows, broadcast, start, end, shares):
-    """Return the losses after shares of the way from ``start`` to ``end``, summed over rows, as a tuple of one."""
-    return (_sums(rows, broadcast).losses_between(broadcast.objective, start, end, shares),)
+    """Return the losses after shares of the way between two parameters, summed over rows, as a tuple of one."""
+    ends = (Point(*at, None, None, None) for at in (start, end))
+    return (_sums(rows, broadcast).losses_between(broadcast.objective, *ends, shares),)
 
 
 def dual_sums(rows, broadcast, W, b, proposal, second_step):
