@@ -14,7 +14,8 @@ would rise.
 
 The intercept is eliminated: it is optimal for whatever coefficients, so H is about the mean of the rows.  By how much
 the model falls is the gain still to come, half the squared Newton decrement of S. Boyd and L. Vandenberghe, "Convex
-Optimization", 2004, section 9.5.1, if there is no penalty.
+Optimization", 2004, section 9.5.1, if there is no penalty.  For losses other than the squared error that is an
+estimate, and ``duality_gap`` bounds what is left.
 """
 
 from dataclasses import dataclass, field
@@ -179,7 +180,7 @@ class ProximalNewton:
         return SHARES[best], *steps[best]
 
     def _adapt_damping(self, share):
-        """Damp more after a step that was shortened, and less after one that was not."""
+        """Damp more after a step of a small share, or none for 0, and less after one of a large share."""
         factor = MORE_DAMPING if share == 0.0 else min(share**-SHARE_POWER / MORE_DAMPING, MORE_DAMPING)
         self.damping = min(max(self.damping * factor, LEAST_DAMPING), LARGEST_DAMPING)
 
