@@ -141,7 +141,8 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         ``precondition=False`` also those of all rows where they are few.  With a step or schedule of your own, or
         ``standardize=False``, the extrapolation decides when to stop, and second moments, computed once at the end,
         whether ``stop_reason_`` is "converged" or "no_change"; the latter also with more features than
-        ``precondition`` allows.  None runs ``max_iter`` epochs.
+        ``precondition`` allows.  For "huber" and "quantile" a duality gap over all rows decides.  None runs
+        ``max_iter`` epochs.
         With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
         scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2
@@ -207,8 +208,9 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         Epoch, as a position in the curves counted from 1, with the lowest validation loss, whose coefficients are
         reported.  None where the last call had no validation set.
     stop_reason_ : str or None
-        "converged": at most ``tol`` is left to gain; "no_change": the objective hardly falls any more, but it is not
-        certain that so little is left; "early_stopping", by the validation loss;
+        "converged": at most ``tol`` is left to gain, but for what the smoothing of a kink over 1e-5 of the spread of y
+        costs, and for losses and penalties of your own as far as a model tells; "no_change": the objective hardly
+        falls any more, but it is not certain that so little is left; "early_stopping", by the validation loss;
         "max_iter", after ``fit_batches`` "epochs"; "callback"; "interrupted".  None after ``partial_fit``.
     n_features_in_ : int
         Number of features.

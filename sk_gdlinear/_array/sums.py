@@ -7,6 +7,7 @@ from .._descent.duality_gap import DualSums, dual_sums, line_bounds
 from .._descent.row_sums import RowSums
 from .._descent.smoothing import SAFETY
 from .._objective.derivation import error, forward
+from .._objective.losses import Quantile
 from .namespace import to_numpy
 from .problem import DeviceLoss, DeviceProblem
 from .rows import Totals, blocks
@@ -106,11 +107,15 @@ class DeviceSums(RowSums):
         xp, totals, at = device.namespace.xp, Totals(device.namespace), (device.own(W), device.own(b))
         slope = device.own(objective.standardization.unit * objective.lipschitz)
         exact = DeviceLoss(exact, self.namespace, device.dtype)
+        is_quantile = type(objective.user_loss) is Quantile
         for part in blocks(self.rows):
             Z, Y, weight = device.block(part)
             E = error(forward(Z, *at), Y)
             value = exact.value(E)
-            lost = SAFETY * xp.abs(device.loss.value(E) * slope - value)
+            if is_quantile:
+                lost = value - E * device.loss.derivative(E) * slope
+            else:
+                lost = SAFETY * xp.abs(device.loss.value(E) * slope - value)
             if weight is not None:
                 lost, value = lost * weight, value * weight
             totals.add(xp.sum(lost, axis=0), xp.sum(value, axis=0))

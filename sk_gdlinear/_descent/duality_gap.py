@@ -7,13 +7,18 @@ an intercept, no parameters have an objective below
           \qquad v = \frac{1}{\sum_i s_i} \sum_i s_i \theta_i z_i
 
 (Fenchel's inequality; S. Boyd and L. Vandenberghe, "Convex Optimization", 2004, section 5.1.6).  With errors
-:math:`e = z w + b - y` the sum of :math:`\theta y` is that of :math:`\theta e` less :math:`w v`.
+:math:`e = z w + b - y` the mean of :math:`\theta y` is :math:`w v` less that of :math:`\theta e`.
 
 For squared errors the errors themselves are such numbers, times a share that lets the penalty's conjugate be finite.
 For a loss whose derivative is a line between bounds they are what the model of a Newton step predicts of the
 derivatives after it: the minimum of the model is where their gradient fulfils the penalty's conditions.  A few of them
 may be out of bounds.  They are moved to their bound, a second step in the same model moves the others so that their
 gradient is the same as before, and a share of all brings within the bounds what still is not.
+
+Where a coefficient has neither a square in its penalty nor a bound, its part of :math:`v` should not exceed the weight
+of its absolute value, but rounding leaves something beyond that, :math:`r`.  It costs at most
+:math:`\sqrt{r^\top H^{-1} r}`, with :math:`H` the second moments of all rows, times the root mean square of the change
+of predictions on the way to the minimum, which counts as twice that of the errors.
 """
 
 from typing import NamedTuple
@@ -23,19 +28,21 @@ import numpy as np
 from .._objective.losses import ClippedLine
 from .._objective.penalties import BoxedElasticNet
 
-# Rounding of a gradient, relative to the root mean square of the errors, or for other losses to the root of twice the
-# objective: where it is computed, in units of the precision, and where a minimum of the model was solved for.
+# Rounding of a gradient, in units of the precision, relative to the root mean square of the errors.
 ROUNDING = 16.0
-SOLVED_ROUNDING = 1e-7
+
+# The change of predictions on the way to the minimum, relative to the root mean square of the errors.
+CHANGE = 2.0
 
 
 class DualSums(NamedTuple):
     """What the gap of a line between bounds needs of the rows, per target; all but the last are sums over rows."""
 
-    along: np.ndarray  # theta e, (k,) as all but the next but three
+    along: np.ndarray  # theta e, (k,) as all but excess_W
     total: np.ndarray  # theta
     squares: np.ndarray  # theta^2
     exact_losses: np.ndarray  # of the pinball loss, which is the line without its smoothing
+    errors: np.ndarray  # e^2
     excess_W: np.ndarray  # z times what theta is out of bounds by, (k, d)
     excess_b: np.ndarray  # what theta is out of bounds by
     largest: np.ndarray  # theta over its bound
@@ -84,7 +91,7 @@ def dual_sums(xp, loss, bounds, E, way, second_way, damping, weight):
     theta = loss.derivative(E) + curvature * way
     if second_way is not None:
         theta = loss.within_bounds(theta) + curvature * second_way
-    summed = [theta * E, theta, theta * theta, 0.5 * (low + high) * E + 0.5 * (high - low) * xp.abs(E)]
+    summed = [theta * E, theta, theta * theta, 0.5 * (low + high) * E + 0.5 * (high - low) * xp.abs(E), E * E]
     excess = theta - loss.within_bounds(theta)
     if weight is not None:
         summed, excess = [a * weight for a in summed], excess * weight
@@ -92,7 +99,7 @@ def dual_sums(xp, loss, bounds, E, way, second_way, damping, weight):
     return *(xp.sum(a, axis=0) for a in summed), excess, largest
 
 
-def gap_of_line(objective, point, proposal, sums, total_weight, eps):
+def gap_of_line(objective, point, slope, sums, total_weight, inverse_norm):
     """Return the ``Gap`` at a point, of a loss whose derivative is a line between bounds.
 
     Parameters
@@ -100,24 +107,25 @@ def gap_of_line(objective, point, proposal, sums, total_weight, eps):
     objective : Objective
         With ``has_gap``.
     point : Point
-    proposal : Proposal
-        The minimum of the model there.
+    slope : ndarray of shape (k, d)
+        The gradient of the dual point: the mean of ``theta z``.
     sums : DualSums
     total_weight : float
         The sum of the weights.
-    eps : float
-        Rounding of the sums, relative to them.
+    inverse_norm : callable
+        From ``r``, (d,), to the root of ``r^T H^-1 r``, with the second moments of all rows.
     """
     penalty, W, losses = objective.penalty, point.W.astype(np.float64), point.losses
-    along, total, squares, exact_losses = (a / total_weight for a in sums[:4])
-    share, value, linear, conjugate = 1.0 / np.maximum(sums.largest, 1.0), 0.0, 0.0, 0.0
+    along, total, squares, exact_losses, error_squares = (a / total_weight for a in sums[:5])
+    share, value, linear, conjugate, free = 1.0 / np.maximum(sums.largest, 1.0), 0.0, 0.0, 0.0, slope
     if not penalty.is_zero:
-        value, linear = _value(penalty, W), (proposal.slope * W).sum(axis=1)
-        size = np.sqrt(np.maximum(2.0 * (losses + value), squares))[:, None]  # a smoothed loss may be below 0
-        rounding = max(SOLVED_ROUNDING, ROUNDING * eps) * size
-        share = np.minimum(share, feasible_share(penalty, proposal.slope, rounding))
-        conjugate = conjugate_penalty(penalty, -share[:, None] * proposal.slope, rounding)
-    dual = share * (along - linear) - conjugate
+        excess = np.sign(slope) * np.maximum(np.abs(slope) - penalty.l1, 0.0)
+        free = np.where(_is_unlimited(penalty, -slope, *bounds_of(penalty)), excess, 0.0)
+        slope = slope - free
+        value, linear = _value(penalty, W), (slope * W).sum(axis=1)
+        conjugate = conjugate_penalty(penalty, -share[:, None] * slope, 0.0)
+    lost = CHANGE * np.sqrt(error_squares) * [inverse_norm(r) for r in free]
+    dual = share * (along - linear - lost) - conjugate
     offset = np.asarray(objective.loss.offset, dtype=np.float64)
     smoothing = 0.5 * (share * share * squares - 2.0 * share * offset * total + offset * offset)
     smoothed = np.maximum(losses + value - (dual - smoothing), 0.0)

@@ -341,7 +341,7 @@ class MiniBatchDescent:
         gain, is_all = estimated_gain(curvature, self.backend, self._problem(), point, state.n_epochs, limit)
         return (gain, False) if is_all else None
 
-    def exact_gain(self):
+    def model_gain(self):
         """Return by how much the model of all rows can still fall; infinite before an epoch with curvature."""
         state = self.state
         return np.inf if state.newton is None else self.curvature.model_gain(self.objective, state.newton)

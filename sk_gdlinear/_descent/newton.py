@@ -124,26 +124,28 @@ class ProximalNewton:
         The model at the point has its minimum at the ``proposal``.
         """
 
-        def gap_of(sums):
-            return gap_of_line(objective, point, proposal, sums, self.sums.total_weight, self.sums.eps)
+        def gap_of(slope, sums):
+            return gap_of_line(objective, point, slope, sums, self.sums.total_weight, self.model.inverse_norm)
 
         sums = self.sums.dual_sums(objective, point, proposal)
-        gap = gap_of(sums)
+        gap = gap_of(proposal.slope, sums)
         if gap.exact > limit and 1.0 < sums.largest.max() <= SECOND_STEP:
-            step = self._second_step(objective, point, proposal, sums)
-            second = gap_of(self.sums.dual_sums(objective, point, proposal, step))
+            *step, slope = self._second_step(objective, point, proposal, sums)
+            second = gap_of(slope, self.sums.dual_sums(objective, point, proposal, step))
             gap = second if second.exact < gap.exact else gap
         return gap
 
     def _second_step(self, objective, point, proposal, sums):
-        """Return the step in the model that makes up for derivatives which were moved to their bounds."""
+        """Return the step in the model that makes up for derivatives moved to their bounds, and the slope after it."""
         excess = (-a / self.sums.total_weight for a in (sums.excess_W, sums.excess_b))
         here = Point(np.zeros(point.W.shape), np.zeros(point.b.shape), point.losses, *excess)
-        steps = []
+        steps, slope = [], proposal.slope.copy()
         for t, damping in enumerate(proposal.damping):
-            model = self._target_model(self.sums.curved_moments(objective, point, t), damping)
-            steps.append(self._minimum(*model, BoxedElasticNet(), here, slice(t, t + 1), negligible=0.0))
-        return np.concatenate([step.W for step in steps]), np.concatenate([step.b for step in steps])
+            target = slice(t, t + 1)
+            model, moments, h = self._target_model(self.sums.curved_moments(objective, point, t), damping)
+            steps.append(self._minimum(model, moments, h, BoxedElasticNet(), here, target, negligible=0.0))
+            slope[target] += self._centred_gradient(here, moments, target) + model.product(steps[-1].W)
+        return np.concatenate([step.W for step in steps]), np.concatenate([step.b for step in steps]), slope
 
     def move(self, objective, point, proposal, on_block=None):
         """Return the point after a step to the minimum of the model, or the old one if the objective does not fall."""
@@ -162,9 +164,9 @@ class ProximalNewton:
             share, *parameters = self._best_share(objective, point, proposal, after)
             if share < 1.0:
                 after, fall = at(*parameters)
-        self.stalled = not falls_by(LEAST_FALL)
+        was_stalled, self.stalled = self.stalled, not falls_by(LEAST_FALL)
         if not objective.loss.is_quadratic:
-            self._adapt_damping(0.0 if self.stalled else share)
+            self._adapt_damping(0.0 if self.stalled else share, was_stalled)
         return point if self.stalled and not fall >= 0.0 else after
 
     def _best_share(self, objective, point, proposal, after):
@@ -179,9 +181,13 @@ class ProximalNewton:
         best = int(np.where(np.isnan(values), np.inf, values).argmin())
         return SHARES[best], *steps[best]
 
-    def _adapt_damping(self, share):
-        """Damp more after a step of a small share, or none for 0, and less after one of a large share."""
+    def _adapt_damping(self, share, was_stalled):
+        """Damp more after a step of a small share, or none for 0, and less after one of a large share.
+
+        The first step after one that stalled does not damp less: the next would stall again.
+        """
         factor = MORE_DAMPING if share == 0.0 else min(share**-SHARE_POWER / MORE_DAMPING, MORE_DAMPING)
+        factor = max(factor, 1.0) if was_stalled else factor
         self.damping = min(max(self.damping * factor, LEAST_DAMPING), LARGEST_DAMPING)
 
     def _target_minimum(self, objective, point, t, negligible):
@@ -203,7 +209,7 @@ class ProximalNewton:
         moments = self.moments.times(damping)
         moments.merge(curved)
         h = moments.count / self.sums.total_weight
-        return QuadraticModel(h * moments.about(self.fit_intercept)), moments, h
+        return QuadraticModel(h * moments.about(self.fit_intercept), self.model), moments, h
 
     def _minimum(self, model, moments, h, penalty, point, targets, negligible, rough=0.0):
         """Return the minimum of a model in which the intercept is optimal; ``h`` is the curvature along it."""

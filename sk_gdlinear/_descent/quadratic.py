@@ -19,7 +19,7 @@ from itertools import count
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.lapack import dlange, dpocon, dpotrf, dpotrs
+from scipy.linalg.lapack import dlange, dpocon, dpotrf, dpotrs, dtrtri
 
 from .._objective.penalties import BoxedElasticNet
 from .kinks import Kinks, coordinate_descent, free_system, share_to_kink, violation
@@ -68,9 +68,12 @@ class QuadraticModel:
     ----------
     H : ndarray of shape (d, d)
         Positive semi-definite.
+    reference : QuadraticModel, default=None
+        Of all rows, where H is of some of them, damped: which directions are flat is then decided by the reference.
     """
 
-    def __init__(self, H):
+    def __init__(self, H, reference=None):
+        self.reference = reference
         diagonal = np.maximum(np.diag(H), 0.0)
         self.scale = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
         inverse = 1.0 / self.scale
@@ -116,12 +119,23 @@ class QuadraticModel:
         """Return ``W H``."""
         return ((W * self.scale) @ self.H) * self.scale
 
+    def inverse_norm(self, r):
+        """Return the root of ``r^T H^-1 r``."""
+        r = r / self.scale
+        return np.sqrt(max(float(r @ self._system(None).solve(r)), 0.0))
+
     def _system(self, l2):
         """Return the linear system of ``H + diag(l2)``, factored once."""
         key = None if l2 is None else l2.tobytes()
         if key not in self._systems:
-            self._systems = {key: LinearSystem(self.H, l2)}  # the newest is enough: targets mostly share it
+            basis = None if self.reference is None else self._reference_basis
+            self._systems = {key: LinearSystem(self.H, l2, basis)}  # the newest is enough: targets mostly share it
         return self._systems[key]
+
+    def _reference_basis(self):
+        """Return directions, (d, r), in which the reference is the identity, and the projection on them."""
+        system, ratio = self.reference._system(None), self.reference.scale / self.scale
+        return system.whitening() / ratio[:, None], lambda x: system.project(x * ratio) / ratio
 
     def _smooth(self, u, gradient, l2):
         """Return the minimum of the model with a quadratic penalty, or none."""
@@ -136,7 +150,9 @@ class QuadraticModel:
         is_inside = bool((w == u).all())
         if not is_inside:
             q += self.H @ (w - u)
-        scale = abs(float(gradient @ u)) + float(penalty.l1 @ np.abs(u)) + 0.5 * float(gradient @ gradient)
+        scale = 0.5 * float(gradient @ gradient)
+        if self.reference is None:  # for losses other than the squared error, the objective is no scale of the gradient
+            scale += abs(float(gradient @ u)) + float(penalty.l1 @ np.abs(u))
         left, rounding = violation(self.H, w, q, *penalty), NEGLIGIBLE * scale
         if left <= rounding and is_inside:
             return w, 0.0, True
@@ -211,10 +227,12 @@ class LinearSystem:
     ----------
     A : ndarray of shape (d, d)
     l2 : ndarray of shape (d,), default=None
+    basis : callable, default=None
+        Returns directions, (d, r), outside of whose span all count as flat, and the projection on it.
     """
 
-    def __init__(self, A, l2=None):
-        self.root = None
+    def __init__(self, A, l2=None, basis=None):
+        self.root = self.basis = None
         if l2 is not None:
             A = A + np.diag(l2)
             diagonal = np.diag(A)
@@ -224,6 +242,13 @@ class LinearSystem:
         self.factor, self.vectors = _cholesky(A), None
         if self.factor is not None:
             return
+        if basis is not None and l2 is None:
+            self.basis, self.projection = basis()
+            small = self.basis.T @ A @ self.basis
+            self.small, failed = dpotrf(small, lower=True) if len(small) else (small, True)
+            if not failed:
+                return
+            self.basis = None
         eigenvalues, vectors = np.linalg.eigh(A)
         least = max(RANK, ROUNDING * len(A)) * max(eigenvalues[-1], np.finfo(np.float64).tiny)
         self.vectors, self.inverses = vectors[:, eigenvalues > least], 1.0 / eigenvalues[eigenvalues > least]
@@ -233,6 +258,8 @@ class LinearSystem:
         r = r if self.root is None else r / self.root
         if self.factor is not None:
             x = dpotrs(self.factor, r, lower=True)[0]
+        elif self.basis is not None:
+            x = self.basis @ dpotrs(self.small, self.basis.T @ r, lower=True)[0]
         else:
             x = self.vectors @ (self.inverses * (self.vectors.T @ r))
         return x if self.root is None else x / self.root
@@ -241,8 +268,16 @@ class LinearSystem:
         """Return ``x`` without its part along flat directions."""
         if self.factor is not None:
             return x
+        if self.basis is not None:
+            return self.projection(x)
         root = 1.0 if self.root is None else self.root
         return self.vectors @ (self.vectors.T @ (root * x)) / root
+
+    def whitening(self):
+        """Return directions B, (d, r), with ``B^T A B`` the identity, outside of whose span all are flat."""
+        if self.factor is not None:
+            return dtrtri(np.tril(self.factor), lower=True)[0].T
+        return self.vectors * np.sqrt(self.inverses)
 
 
 def damped_solution(A, r, noise=0.0):

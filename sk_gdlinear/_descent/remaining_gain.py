@@ -129,7 +129,8 @@ def _gain_by_steps(curvature, objective, state, limit):
     value, least, here = gap.least.sum() + gap.exact, gap.least, gap.exact
     for _ in range(INSPECTING_STEPS):
         left = value - float(least.sum())
-        if left <= limit or here <= 0.5 * left or curvature.is_stuck(state):
+        is_known = here <= 0.5 * left and left - here > limit
+        if left <= limit or is_known or curvature.is_stuck(state):
             break
         state = curvature.epoch(objective, state)
         narrower = curvature.narrower(objective, state, limit / units / curvature.positive_tol)

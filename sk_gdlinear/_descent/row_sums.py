@@ -119,7 +119,7 @@ class RowSums:
             problem, order, _ = block
             E = at_start(block)
             way, weight, total = at_end(block) - E, problem.rows.weights(order), 0.0
-            for rows in in_order(len(order), LOSS_ROWS):
+            for rows in in_order(len(order), max(1, LOSS_ROWS // len(start.b))):
                 values = problem.loss.value(E[rows] + shares * way[rows])
                 total = total + (values.sum(axis=1) if weight is None else weight[rows] @ values)
             return total

@@ -3,13 +3,16 @@ r"""The width over which a kink of the loss is smoothed, once Newton steps have 
 The derivatives of the smoothed pinball loss are a point of the dual problem of the loss itself, and the duality gap is
 what the smoothing costs and what is left to gain besides (R. Koenker, "Quantile Regression", 2005, section 6.2, has the
 dual).  So the width is narrowed until the gap is small, whatever the distribution of the errors: ties of the targets
-show in it.  For a user-defined loss with a kink the difference between the smoothed and the exact loss takes its place.
+show in it.  With a user-defined penalty, whose conjugate is not known, only its first part is computed, and for a
+user-defined loss the difference between the smoothed and the exact loss takes its place.
 """
 
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+
+from .._objective.losses import Quantile
 
 # The width is divided by this after Newton steps have converged.
 NARROWING = 4.0
@@ -26,7 +29,7 @@ SAFETY = 4.0
 
 
 class Smoothing(NamedTuple):
-    """What the smoothing of a kink of the user's may cost, summed over targets, and the exact loss, in units of y."""
+    """What the smoothing of a kink may cost, summed over targets, and the exact loss, in units of y."""
 
     excess: float
     exact_loss: float
@@ -47,7 +50,10 @@ def excess_and_loss(backend, problem, objective, W, b):
     for order in problem.rows.blocks():
         E = backend.errors(problem, order, W, b).astype(np.float64)
         value = exact.value(E)
-        lost = SAFETY * np.abs(objective.loss.value(E) * slope - value)
+        if type(objective.user_loss) is Quantile:
+            lost = value - E * objective.loss.derivative(E) * slope
+        else:
+            lost = SAFETY * np.abs(objective.loss.value(E) * slope - value)
         weight = problem.rows.weights(order)
         s = np.ones(len(E)) if weight is None else weight.astype(np.float64)
         excess += s @ lost

@@ -64,7 +64,7 @@ class Method(Protocol):
         """Return whether no more than ``limit`` is left to gain, as far as can be told, before training stops."""
         return True
 
-    def exact_gain(self):
+    def model_gain(self):
         """Return by how much a model of all rows can still fall; infinite where there is none."""
         return np.inf
 
@@ -308,7 +308,7 @@ class _Run:
         if not finished and self.validation is not None and stopping.tol is not None:
             waited = len(self.history) - self.best.epoch >= stopping.patience
             # Further epochs are then the same, however few updates there were.
-            finished = waited and self.method.exact_gain() <= ROUNDING * self.method.objective_scale()
+            finished = waited and self.method.model_gain() <= ROUNDING * self.method.objective_scale()
         if finished and self.method.reduce_step():
             stopping.restart()
             return False, losses
