@@ -23,7 +23,7 @@ class Backend(NamedTuple):
     """The functions that pass over rows.  Those of a descent take the records of ``epoch.epoch``."""
 
     epoch: Callable  # (problem, plan, iterate, reduction) -> sum of losses times rows
-    gradient: Callable  # (problem, order, W, b, errors) -> grad_W, grad_b, loss, summed over rows; errors filled
+    gradient: Callable  # (problem, order, W, b) -> grad_W, grad_b, loss, summed over rows; fills ``errors`` in NumPy
     derivatives: Callable  # (problem, order, W, b, table) -> the same, and the table filled
     errors: Callable  # (problem, order, W, b) -> standardized errors
     moments: Callable  # (X, order, weight, moments) -> new sum of weights, the moments updated

@@ -123,7 +123,7 @@ def gap_of_line(objective, point, slope, sums, total_weight, inverse_norm):
         free = np.where(_is_unlimited(penalty, -slope, *bounds_of(penalty)), excess, 0.0)
         slope = slope - free
         value, linear = _value(penalty, W), (slope * W).sum(axis=1)
-        conjugate = conjugate_penalty(penalty, -share[:, None] * slope, 0.0)
+        conjugate = conjugate_penalty(penalty, -share[:, None] * slope)
     lost = CHANGE * np.sqrt(error_squares) * [inverse_norm(r) for r in free]
     dual = share * (along - linear - lost) - conjugate
     offset = np.asarray(objective.loss.offset, dtype=np.float64)
@@ -158,8 +158,8 @@ def feasible_share(penalty, slope, rounding):
     return np.where(_is_unlimited(penalty, -slope, lower, upper), room, np.inf).min(axis=1, initial=np.inf)
 
 
-def conjugate_penalty(penalty, v, rounding):
-    """Return the conjugate of the penalty at ``v``, (k, d), per target; ``v`` is 0 up to ``rounding``."""
+def conjugate_penalty(penalty, v, rounding=0.0):
+    """Return the conjugate of the penalty at ``v``, (k, d), per target; ``v`` is known up to ``rounding``."""
     (lower, upper), l1, l2 = bounds_of(penalty), penalty.l1.astype(np.float64), penalty.l2.astype(np.float64)
     excess = np.sign(v) * np.maximum(np.abs(v) - l1 - rounding, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):

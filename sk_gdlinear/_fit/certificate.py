@@ -2,9 +2,9 @@
 
 With steps of the user's own, without standardization, and where second moments are not computed on the way, the gains
 of the last epochs decide when to stop.  They may shrink because the minimum is near, or because the steps are small or
-the columns nearly collinear.  So the gradient of all rows is computed once more at the end, in standardized variables,
-with the second moments of the rows, or of a sample of them; for losses other than the squared error Newton steps show
-what they could still gain.
+the columns nearly collinear.  Newton steps may end where rounding stops them.  So the gradient of all rows is computed
+once more at the end, in standardized variables, with the second moments of the rows, or of a sample of them; for losses
+other than the squared error Newton steps show what they could still gain.
 """
 
 from dataclasses import replace
