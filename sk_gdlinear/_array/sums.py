@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._data.second_moments import SecondMoments
-from .._descent.duality_gap import DualSums, dual_sums, line_bounds
+from .._descent.duality_gap import DualSums, dual_terms, line_bounds
 from .._descent.row_sums import RowSums
 from .._descent.smoothing import SAFETY
 from .._objective.derivation import error, forward
@@ -96,8 +96,9 @@ class DeviceSums(RowSums):
             E = error(forward(Z, *start), Y)
             way = error(forward(Z, *end), Y) - E
             second_way = None if second is None else forward(Z, *second)
-            *sums, excess, most = dual_sums(xp, device.loss, bounds, E, way, second_way, damping, weight)
-            totals.add(*sums, excess.T @ Z, xp.sum(excess, axis=0) * float(self.fit_intercept))
+            *summed, excess, most = dual_terms(xp, device.loss, bounds, E, way, second_way, damping, weight)
+            of_errors, excess_b = (xp.sum(a, axis=0) for a in summed), xp.sum(excess, axis=0)
+            totals.add(*of_errors, excess.T @ Z, excess_b * float(self.fit_intercept))
             largest = most if largest is None else xp.maximum(largest, most)
         return DualSums(*totals.numpy(), to_numpy(largest))
 

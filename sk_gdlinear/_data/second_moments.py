@@ -14,8 +14,10 @@ from scipy.sparse import csr_array, issparse
 from .standardize import standardized_rows
 from .threads import map_blocks, parts, shared_size
 
-# Rows whose products are computed at once, and entries of sparse rows.
+# Rows whose products are computed at once, the more the fewer columns they have, and entries of sparse rows.
 BLOCK_ROWS = 2048
+MOST_BLOCK_ROWS = 8192
+BLOCK_NUMBERS = 1 << 17
 BLOCK_ENTRIES = 1 << 22
 
 
@@ -166,7 +168,7 @@ def second_moments(rows, standardization, order=None, columns=None, n_last=None)
 
 def _blocks(rows, order):
     """Return blocks of the rows: their numbers, or slices where they lie one after the other."""
-    size = BLOCK_ROWS
+    size = max(BLOCK_ROWS, min(MOST_BLOCK_ROWS, BLOCK_NUMBERS // max(rows.X.shape[1], 1)))
     if issparse(rows.X):
         size = max(size, BLOCK_ENTRIES * rows.X.shape[0] // max(rows.X.nnz, 1))
     n = rows.n_rows if order is None else len(order)

@@ -14,7 +14,7 @@ from .._data.second_moments import SecondMoments, second_moments
 
 # Rows that change, as a share of those with curvature, up to which they are added and removed; beyond that, computing
 # the moments anew takes no more work.
-MOST_CHANGED = 0.5
+MOST_CHANGED = 0.75
 
 # Weights that are kept for this, over all targets: 32 MB.
 MOST_WEIGHTS = 1 << 22

@@ -45,7 +45,7 @@ class DualSums(NamedTuple):
     errors: np.ndarray  # e^2
     excess_W: np.ndarray  # z times what theta is out of bounds by, (k, d)
     excess_b: np.ndarray  # what theta is out of bounds by
-    largest: np.ndarray  # theta over its bound
+    largest: np.ndarray  # theta over its bound; 1 or less if all are within
 
 
 class Gap(NamedTuple):
@@ -68,8 +68,8 @@ def line_bounds(objective):
     return tuple(np.broadcast_to(np.asarray(a, dtype=np.float64), shape) for a in objective.loss[1:])
 
 
-def dual_sums(xp, loss, bounds, E, way, second_way, damping, weight):
-    """Return the ``DualSums`` of a block of rows, with what each row is out of bounds by in the place of their sums.
+def dual_terms(xp, loss, bounds, E, way, second_way, damping, weight):
+    """Return what ``DualSums`` adds over a block of rows, (n, k) each, what rows are out of bounds by, and the largest.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def dual_sums(xp, loss, bounds, E, way, second_way, damping, weight):
     if weight is not None:
         summed, excess = [a * weight for a in summed], excess * weight
     largest = xp.maximum(xp.max(theta, axis=0) / high, xp.min(theta, axis=0) / low)
-    return *(xp.sum(a, axis=0) for a in summed), excess, largest
+    return *summed, excess, largest
 
 
 def gap_of_line(objective, point, slope, sums, total_weight, inverse_norm):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._data.order import as_slice, in_order
+from .._data.order import as_slice
 from .._data.rows import Rows
 from .._data.second_moments import SecondMoments, second_moments
 from .._data.standardize import weighted_rows
@@ -18,12 +18,12 @@ from .._objective.derivation import coef_gradient, intercept_gradient
 from .._objective.losses import ClippedLine
 from .._objective.penalties import BoxedElasticNet
 from .curved_moments import CurvedMoments
-from .duality_gap import DualSums, dual_sums, line_bounds
+from .duality_gap import DualSums
+from .row_loops import dual_sums, losses_between, sum_between
 from .smoothing import excess_and_loss
 
-# Rows of float32 data that are converted at once, and rows whose losses after shares of a step are computed at once.
+# Rows of float32 data that are converted at once.
 CONVERTED_ROWS = 1 << 13
-LOSS_ROWS = 1 << 12
 
 # Errors that a ``Point`` keeps at most: 8 MB.
 MOST_ERRORS = 1 << 20
@@ -112,17 +112,16 @@ class RowSums:
 
     def losses_between(self, objective, start, end, shares):
         """Return the losses after shares of the way between two points, (len(shares), k), summed over rows."""
-        losses, shares = np.zeros((len(shares), len(start.b))), np.asarray(shares)[:, None, None]
+        losses, shares = np.zeros((len(shares), len(start.b))), np.asarray(shares)
         at_start, at_end = (self._errors(objective, point) for point in (start, end))
 
         def of_block(block):
             problem, order, _ = block
-            E = at_start(block)
-            way, weight, total = at_end(block) - E, problem.rows.weights(order), 0.0
-            for rows in in_order(len(order), max(1, LOSS_ROWS // len(start.b))):
-                values = problem.loss.value(E[rows] + shares * way[rows])
-                total = total + (values.sum(axis=1) if weight is None else weight[rows] @ values)
-            return total
+            E, loss, weight = at_start(block), problem.loss, problem.rows.weights(order)
+            way = at_end(block) - E
+            if isinstance(loss, ClippedLine):
+                return losses_between(E, way, weight, shares, *loss)
+            return sum_between(loss, E, way, weight, shares)
 
         for part in map_blocks(of_block, self._blocks(objective)):
             losses += part
@@ -134,24 +133,30 @@ class RowSums:
 
     def dual_sums(self, objective, point, proposal, second_step=None):
         """Return the ``DualSums`` of the derivatives that the model at a point predicts for its minimum."""
-        (W, b), bounds, errors = point[:2], line_bounds(objective), self._errors(objective, point)
-        steps = [proposal[:2]] if second_step is None else [proposal[:2], (W + second_step[0], b + second_step[1])]
+        errors, (newest, way) = self._errors(objective, point), self.cache.get("way", (None, None))
+        is_known = newest is proposal  # in the second pass
+        way = way if is_known else self._memory_for_errors()
+        second = None if second_step is None else [a + step for a, step in zip(point[:2], second_step, strict=True)]
 
         def of_block(block):
-            problem, order, _ = block
+            problem, order, places = block
             E, weight = errors(block), problem.rows.weights(order)
-            ways = [self.backend.errors(problem, order, *end) - E for end in steps]
-            if second_step is None:
-                ways.append(None)
-            weight = None if weight is None else weight[:, None]
-            *sums, excess, largest = dual_sums(np, problem.loss, bounds, E, *ways, proposal.damping, weight)
-            out = np.flatnonzero(excess.any(axis=1))
+            if is_known:
+                change = way[as_slice(places)]
+            else:
+                change = self.backend.errors(problem, order, *proposal[:2]) - E
+                if way is not None:
+                    way[places] = change
+            second_change = None if second is None else self.backend.errors(problem, order, *second) - E
+            sums, largest, out, excess = dual_sums(E, change, second_change, weight, *problem.loss, proposal.damping)
             Z = weighted_rows(problem.rows._replace(weight=None), order[out], problem.standardization, False)
-            excess = excess[out]
-            return *sums, coef_gradient(excess, Z), intercept_gradient(excess) * self.fit_intercept, largest
+            return sums, coef_gradient(excess, Z), intercept_gradient(excess) * self.fit_intercept, largest
 
         *sums, largest = zip(*map_blocks(of_block, self._blocks(objective)), strict=True)
-        return DualSums(*(sum(parts) for parts in sums), np.max(largest, axis=0))
+        if way is not None:
+            self.cache["way"] = proposal, way
+        sums, excess_W, excess_b = (sum(parts) for parts in sums)
+        return DualSums(*sums, excess_W, excess_b, np.max(largest, axis=0))
 
     def excess_and_loss(self, objective, W, b):
         """Return what the smoothing of a kink costs, and the exact loss, summed over rows."""

@@ -8,6 +8,7 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define gd_prefetch(address) __builtin_prefetch(address)
 #define GD_NOINLINE __attribute__((noinline))
+#define GD_VECTORS /* arithmetic of several numbers at once, whatever the machine has for it */
 #elif defined(_MSC_VER)
 #define gd_prefetch(address) ((void)0)
 #define GD_NOINLINE __declspec(noinline)

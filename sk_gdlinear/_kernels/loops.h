@@ -7,24 +7,25 @@ these loops where they are inlined there. */
 #define GD_LOOPS_H
 
 #include <stddef.h>
+#include <string.h>
 
 #include "compiler.h"
 
 #define GD_REAL double
 #define GD_OF_REAL(name) name##_double
-#define GD_SUMS 4
+#define GD_LANES 4
 #include "loops_of_real.h"
 #undef GD_REAL
 #undef GD_OF_REAL
-#undef GD_SUMS
+#undef GD_LANES
 
 #define GD_REAL float
 #define GD_OF_REAL(name) name##_float
-#define GD_SUMS 8
+#define GD_LANES 8
 #include "loops_of_real.h"
 #undef GD_REAL
 #undef GD_OF_REAL
-#undef GD_SUMS
+#undef GD_LANES
 
 /* What gd_standardize_double computes, of floats; prefetches the row `ahead`, line by line. */
 GD_LOOP void gd_standardize_float_as_double(

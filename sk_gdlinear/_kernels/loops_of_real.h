@@ -1,13 +1,39 @@
 /* The loops of loops.h for one type. */
 
-/* Total of GD_SUMS partial sums. */
-static inline GD_REAL GD_OF_REAL(gd_total)(GD_REAL *s)
+/* GD_LANES partial sums. */
+#ifdef GD_VECTORS
+typedef GD_REAL GD_OF_REAL(gd_sums) __attribute__((vector_size(GD_LANES * sizeof(GD_REAL))));
+#define GD_LANE(s, i) (s)[i]
+#else
+typedef struct {
+    GD_REAL lane[GD_LANES];
+} GD_OF_REAL(gd_sums);
+#define GD_LANE(s, i) (s).lane[i]
+#endif
+
+/* s += x * w for GD_LANES numbers */
+static inline void GD_OF_REAL(gd_add_products)(GD_OF_REAL(gd_sums) *s, const GD_REAL *x, const GD_REAL *w)
 {
-    int i, half;
-    for (half = GD_SUMS / 2; half > 0; half /= 2)
-        for (i = 0; i < half; i++)
-            s[i] += s[i + half];
-    return s[0];
+#ifdef GD_VECTORS
+    GD_OF_REAL(gd_sums) a, c;
+    memcpy(&a, x, sizeof a);
+    memcpy(&c, w, sizeof c);
+    *s += a * c;
+#else
+    int i;
+    for (i = 0; i < GD_LANES; i++)
+        s->lane[i] += x[i] * w[i];
+#endif
+}
+
+/* Total of partial sums. */
+static inline GD_REAL GD_OF_REAL(gd_total)(const GD_OF_REAL(gd_sums) *s)
+{
+    GD_REAL a[4];
+    int i;
+    for (i = 0; i < 4; i++)
+        a[i] = GD_LANES == 4 ? GD_LANE(*s, i) : GD_LANE(*s, i) + GD_LANE(*s, i + GD_LANES - 4);
+    return (a[0] + a[2]) + (a[1] + a[3]);
 }
 
 /* x . w, in eight partial sums */
@@ -30,32 +56,35 @@ GD_LOOP void GD_OF_REAL(gd_four_dots)(
 {
     const ptrdiff_t line = GD_LINE_BYTES / sizeof(GD_REAL);
     const GD_REAL *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
-    GD_REAL s0[GD_SUMS] = {0}, s1[GD_SUMS] = {0}, s2[GD_SUMS] = {0}, s3[GD_SUMS] = {0};
+    GD_OF_REAL(gd_sums) s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+    GD_REAL t0, t1, t2, t3;
     ptrdiff_t j;
     int i;
-    for (j = 0; j + GD_SUMS <= d; j += GD_SUMS) {
+    for (j = 0; j + GD_LANES <= d; j += GD_LANES) {
         if (j % line == 0)
             for (i = 0; i < 4; i++)
                 gd_prefetch(ahead[i] + j);
-        for (i = 0; i < GD_SUMS; i++) {
-            s0[i] += x0[j + i] * w[j + i];
-            s1[i] += x1[j + i] * w[j + i];
-            s2[i] += x2[j + i] * w[j + i];
-            s3[i] += x3[j + i] * w[j + i];
-        }
+        GD_OF_REAL(gd_add_products)(&s0, x0 + j, w + j);
+        GD_OF_REAL(gd_add_products)(&s1, x1 + j, w + j);
+        GD_OF_REAL(gd_add_products)(&s2, x2 + j, w + j);
+        GD_OF_REAL(gd_add_products)(&s3, x3 + j, w + j);
     }
     for (i = 0; i < 4; i++)
         gd_prefetch(ahead[i] + d - 1);
+    t0 = GD_OF_REAL(gd_total)(&s0);
+    t1 = GD_OF_REAL(gd_total)(&s1);
+    t2 = GD_OF_REAL(gd_total)(&s2);
+    t3 = GD_OF_REAL(gd_total)(&s3);
     for (; j < d; j++) {
-        s0[0] += x0[j] * w[j];
-        s1[0] += x1[j] * w[j];
-        s2[0] += x2[j] * w[j];
-        s3[0] += x3[j] * w[j];
+        t0 += x0[j] * w[j];
+        t1 += x1[j] * w[j];
+        t2 += x2[j] * w[j];
+        t3 += x3[j] * w[j];
     }
-    dots[0] = GD_OF_REAL(gd_total)(s0);
-    dots[1] = GD_OF_REAL(gd_total)(s1);
-    dots[2] = GD_OF_REAL(gd_total)(s2);
-    dots[3] = GD_OF_REAL(gd_total)(s3);
+    dots[0] = t0;
+    dots[1] = t1;
+    dots[2] = t2;
+    dots[3] = t3;
 }
 
 /* total += x, in double */
@@ -242,3 +271,5 @@ GD_LOOP void GD_OF_REAL(gd_add_squares)(
         squares[j] += (s0 * a0 * a0 + s1 * a1 * a1) + (s2 * a2 * a2 + s3 * a3 * a3);
     }
 }
+
+#undef GD_LANE

@@ -157,22 +157,21 @@ cdef int _unpack_reduction(Reduction *p, reduction, n, const Rows *rows, const f
     return 0
 
 
+cdef inline floating _clip(floating x, floating low, floating high) noexcept nogil:
+    """x moved to the nearest bound; not a number stays so, as with np.clip."""
+    x = low if x < low else x
+    return high if x > high else x
+
+
 cdef inline floating _derivative(floating e, floating offset, floating low, floating high) noexcept nogil:
     """psi(e), the derivative of the loss of an error."""
-    e += offset
-    return low if e < low else high if e > high else e
+    return _clip(e + offset, low, high)
 
 
 cdef inline double _value(floating e, floating derivative, floating offset) noexcept nogil:
     """The loss of an error, from its derivative."""
     cdef double u = derivative - offset
     return offset * <double>e + u * (e - 0.5 * u)
-
-
-cdef inline floating _clip(floating x, floating low, floating high) noexcept nogil:
-    """x moved to the nearest bound; not a number stays so, as with np.clip."""
-    x = low if x < low else x
-    return high if x > high else x
 
 
 cdef inline floating _shrink(floating w, floating step, floating l1, floating l2) noexcept nogil:
