@@ -5,10 +5,10 @@ Results are returned in the order of the blocks, so that sums of them have the s
 
 import sys
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 
 from joblib import effective_n_jobs
@@ -35,7 +35,8 @@ def threads(n_jobs, n_numbers):
     if n == 1:
         yield
         return
-    with _linear_algebra(len(sys.modules)).limit(limits=1), ThreadPoolExecutor(n) as pool:
+    # The caller's thread is one of them: to wake two others at once may put both on the same core for milliseconds.
+    with _linear_algebra(len(sys.modules)).limit(limits=1), ThreadPoolExecutor(n - 1) as pool:
         token = _pool.set((pool, n))
         try:
             yield
@@ -74,14 +75,36 @@ def map_blocks(function, *blocks):
     waiting = deque()
     try:
         for arguments in zip(*blocks, strict=False):
-            waiting.append(pool.submit(copy_context().run, _in_thread, function, arguments))
+            waiting.append(_Task(pool, partial(copy_context().run, _in_thread, function, arguments)))
             if len(waiting) > WAITING_BLOCKS * n:
-                yield waiting.popleft().result()
+                yield _first_result(waiting)
         while waiting:
-            yield waiting.popleft().result()
+            yield _first_result(waiting)
     finally:
-        for future in waiting:
-            future.cancel()
+        for task in waiting:
+            task.future.cancel()
+
+
+class _Task:
+    """A call that a thread of the pool makes, or the caller's thread if it comes first."""
+
+    def __init__(self, pool, call):
+        self.call, self.future, self.made_here = call, pool.submit(call), False
+
+    def make_here(self):
+        """Make the call unless a thread has begun it; return whether it was made."""
+        if self.made_here or not self.future.cancel():
+            return False
+        self.made_here, self.future = True, Future()
+        self.future.set_result(self.call())
+        return True
+
+
+def _first_result(waiting):
+    """Remove the first of the tasks and return its result; until it is there, make calls that no thread has begun."""
+    while not waiting[0].future.done() and any(task.make_here() for task in waiting):
+        pass
+    return waiting.popleft().future.result()
 
 
 def shared_size(n_rows, most):
