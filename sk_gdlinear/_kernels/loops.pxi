@@ -1,10 +1,15 @@
 # The loops of loops.h, for both types.
 
+cdef enum:
+    SHORT_ROW_BYTES = 384   # up to which arithmetic limits the dot products of a row, and memory beyond
+
 cdef extern from "loops.h" nogil:
     double gd_dot_double(const double *x, const double *w, Py_ssize_t d) noexcept
     float gd_dot_float(const float *x, const float *w, Py_ssize_t d) noexcept
     void gd_four_dots_double(double **x, double **ahead, const double *w, Py_ssize_t d, double *dots) noexcept
     void gd_four_dots_float(float **x, float **ahead, const float *w, Py_ssize_t d, float *dots) noexcept
+    void gd_four_short_dots_double(double **x, double **ahead, const double *w, Py_ssize_t d, double *dots) noexcept
+    void gd_four_short_dots_float(float **x, float **ahead, const float *w, Py_ssize_t d, float *dots) noexcept
     void gd_add_double(const double *x, double g, Py_ssize_t d, double *sum) noexcept
     void gd_add_float(const float *x, float g, Py_ssize_t d, float *sum) noexcept
     void gd_add_four_double(double **x, const double *g, Py_ssize_t d, double *sum) noexcept
@@ -72,8 +77,14 @@ cdef inline floating _dot(const floating *x, const floating *w, Py_ssize_t d) no
 cdef inline void _four_dots(
     floating **x, floating **ahead, const floating *w, Py_ssize_t d, floating *dots,
 ) noexcept nogil:
+    cdef bint short = d * <Py_ssize_t>sizeof(floating) <= SHORT_ROW_BYTES
     if floating is double:
-        gd_four_dots_double(x, ahead, w, d, dots)
+        if short:
+            gd_four_short_dots_double(x, ahead, w, d, dots)
+        else:
+            gd_four_dots_double(x, ahead, w, d, dots)
+    elif short:
+        gd_four_short_dots_float(x, ahead, w, d, dots)
     else:
         gd_four_dots_float(x, ahead, w, d, dots)
 

@@ -36,6 +36,16 @@ static inline GD_REAL GD_OF_REAL(gd_total)(const GD_OF_REAL(gd_sums) *s)
     return (a[0] + a[2]) + (a[1] + a[3]);
 }
 
+/* The same of an array, which is overwritten. */
+static inline GD_REAL GD_OF_REAL(gd_total_of_array)(GD_REAL *s)
+{
+    int i, half;
+    for (half = GD_LANES / 2; half > 0; half /= 2)
+        for (i = 0; i < half; i++)
+            s[i] += s[i + half];
+    return s[0];
+}
+
 /* x . w, in eight partial sums */
 GD_LOOP GD_REAL GD_OF_REAL(gd_dot)(const GD_REAL *x, const GD_REAL *w, ptrdiff_t d)
 {
@@ -51,7 +61,7 @@ GD_LOOP GD_REAL GD_OF_REAL(gd_dot)(const GD_REAL *x, const GD_REAL *w, ptrdiff_t
 }
 
 /* dots[r] = x[r] . w for four rows in one pass over w; prefetches the rows `ahead`, line by line. */
-GD_LOOP void GD_OF_REAL(gd_four_dots)(
+GD_LOOP void GD_OF_REAL(gd_four_short_dots)(
     GD_REAL *const *x, GD_REAL *const *ahead, const GD_REAL *w, ptrdiff_t d, GD_REAL *dots)
 {
     const ptrdiff_t line = GD_LINE_BYTES / sizeof(GD_REAL);
@@ -85,6 +95,40 @@ GD_LOOP void GD_OF_REAL(gd_four_dots)(
     dots[1] = t1;
     dots[2] = t2;
     dots[3] = t3;
+}
+
+/* gd_four_short_dots for long rows, which memory limits: it is read faster with less arithmetic at once. */
+GD_LOOP void GD_OF_REAL(gd_four_dots)(
+    GD_REAL *const *x, GD_REAL *const *ahead, const GD_REAL *w, ptrdiff_t d, GD_REAL *dots)
+{
+    const ptrdiff_t line = GD_LINE_BYTES / sizeof(GD_REAL);
+    const GD_REAL *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
+    GD_REAL s0[GD_LANES] = {0}, s1[GD_LANES] = {0}, s2[GD_LANES] = {0}, s3[GD_LANES] = {0};
+    ptrdiff_t j;
+    int i;
+    for (j = 0; j + GD_LANES <= d; j += GD_LANES) {
+        if (j % line == 0)
+            for (i = 0; i < 4; i++)
+                gd_prefetch(ahead[i] + j);
+        for (i = 0; i < GD_LANES; i++) {
+            s0[i] += x0[j + i] * w[j + i];
+            s1[i] += x1[j + i] * w[j + i];
+            s2[i] += x2[j + i] * w[j + i];
+            s3[i] += x3[j + i] * w[j + i];
+        }
+    }
+    for (i = 0; i < 4; i++)
+        gd_prefetch(ahead[i] + d - 1);
+    for (; j < d; j++) {
+        s0[0] += x0[j] * w[j];
+        s1[0] += x1[j] * w[j];
+        s2[0] += x2[j] * w[j];
+        s3[0] += x3[j] * w[j];
+    }
+    dots[0] = GD_OF_REAL(gd_total_of_array)(s0);
+    dots[1] = GD_OF_REAL(gd_total_of_array)(s1);
+    dots[2] = GD_OF_REAL(gd_total_of_array)(s2);
+    dots[3] = GD_OF_REAL(gd_total_of_array)(s3);
 }
 
 /* total += x, in double */
