@@ -171,9 +171,35 @@ def test_results_come_in_the_order_of_the_blocks():
         assert list(map_blocks(wait_for_the_second, range(2))) == [0, 1]
 
 
-def test_an_error_in_a_thread_is_raised():
-    with threads(2, 1000), pytest.raises(ZeroDivisionError):
-        list(map_blocks(lambda i: 1 // i, range(3)))
+def test_the_caller_is_one_of_the_threads():
+    """Two blocks that wait for each other are computed by it and by one other."""
+    both = threading.Barrier(2, timeout=10)
+
+    def wait_for_the_other(_):
+        both.wait()
+        return threading.get_ident()
+
+    with threads(2, 1000):
+        used = list(map_blocks(wait_for_the_other, range(10)))
+    assert len(set(used)) == 2
+    assert used.count(threading.get_ident()) == 5
+
+
+@pytest.mark.parametrize("n_blocks", [1, 3, 30])
+def test_an_error_in_a_thread_is_raised(n_blocks):
+    """Whichever thread computes the block, and no block is begun after that."""
+    begun = []
+
+    def fail_in(block, failing):
+        begun.append(block)
+        return 1 // (block != failing)
+
+    for failing in range(n_blocks):
+        with threads(2, 1000):
+            with pytest.raises(ZeroDivisionError):
+                list(map_blocks(fail_in, range(n_blocks), [failing] * n_blocks))
+            n_begun = len(begun)
+        assert len(begun) <= n_begun + 1  # that of the other thread
 
 
 def test_parts_cover_all_rows_once():
