@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from ._compat import has_other_arrays
 from ._data.checks import as_csr, as_dtype, as_targets, check_finite, check_indices, check_weights, clear_overflow
+from ._data.layout import row_by_row
 from ._data.rows import Rows
 from ._descent.backend import choose_backend
 
@@ -120,6 +121,7 @@ def _check_numpy(model, X, y, reset):
             return X, as_targets(y, X.dtype), y.ndim == 1
     if issparse(X):
         check_indices(X)
+    has_floats = _has_floats(X)
     with clear_overflow("X or y"):
         X, y = validate_data(
             model,
@@ -128,12 +130,12 @@ def _check_numpy(model, X, y, reset):
             accept_sparse="csr",
             reset=reset,
             dtype=[np.float64, np.float32],
-            order="C",
+            order=None if has_floats else "C",  # conversion and layout in one pass
             multi_output=True,
             y_numeric=True,
             ensure_all_finite=False,
         )
-    return as_csr(X) if issparse(X) else X, as_targets(y, X.dtype), y.ndim == 1
+    return as_csr(X) if issparse(X) else row_by_row(X), as_targets(y, X.dtype), y.ndim == 1
 
 
 def _needs_no_conversion(X, y):
@@ -144,3 +146,9 @@ def _needs_no_conversion(X, y):
         return False
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(y.sum()))  # also of rows that are left out or held out
+
+
+def _has_floats(X):
+    """Whether all columns of an array or a frame are floats."""
+    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ())
+    return {getattr(dtype, "kind", None) for dtype in dtypes} == {"f"}

@@ -3,8 +3,9 @@
 
 Each function has the arguments and the results of the reference implementation of the same name: ``epoch``,
 ``gradient``, ``derivatives`` and ``errors`` in ``_descent.epoch``, ``max_row_norm`` and ``standardized_rows`` in
-``_data.standardize``, and ``moments`` is ``add_moments`` in ``_data.statistics``.  Tests hold them equal.
-``products.pxi`` contains the products of rows.  The data are never copied as a whole.
+``_data.standardize``, ``copy_columns`` in ``_data.layout``, and ``moments`` is ``add_moments`` in ``_data.statistics``.
+Tests hold them equal.  ``products.pxi`` contains the products of rows.  The data are never copied as a whole, unless
+their columns lie in memory one after the other.
 """
 
 from libc.math cimport fabs, isfinite
@@ -556,6 +557,20 @@ def standardized_rows(
             else:
                 for j in range(p):
                     z[j] = (<double>x[columns[j]] - shift[j]) * inv_scale[j]
+
+
+def copy_columns(const floating[:, :] X, floating[:, ::1] copy):
+    """Write rows whose columns lie in memory one after the other to ``copy``, of the same shape."""
+    cdef Py_ssize_t n = X.shape[0], d = X.shape[1], stride = X.strides[1] // <Py_ssize_t>sizeof(floating)
+    if not (copy.shape[0] == n and copy.shape[1] == d and (n < 2 or X.strides[0] == sizeof(floating))):
+        raise ValueError("X must have contiguous columns, and the copy its shape.")
+    if n == 0 or d == 0:
+        return
+    with nogil:
+        if floating is double:
+            gd_copy_columns_double(&X[0, 0], stride, n, d, &copy[0, 0])
+        else:
+            gd_copy_columns_float(&X[0, 0], stride, n, d, &copy[0, 0])
 
 
 def moments(X, order, weight, moments):

@@ -53,6 +53,12 @@ cdef extern from "loops.h" nogil:
         float *W, float *mean, const float *z, float g, const float *mean_grad, float *update, Py_ssize_t size,
         float step, float averaging_weight,
     ) noexcept
+    void gd_copy_columns_double(
+        const double *columns, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t d, double *rows,
+    ) noexcept
+    void gd_copy_columns_float(
+        const float *columns, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t d, float *rows,
+    ) noexcept
     void gd_add_to_total_double(const double *x, Py_ssize_t d, double *total) noexcept
     void gd_add_values_double(
         double **x, const double *s, Py_ssize_t d, double *sums, double *low, double *high,

@@ -131,6 +131,38 @@ GD_LOOP void GD_OF_REAL(gd_four_dots)(
     dots[3] = GD_OF_REAL(gd_total_of_array)(s3);
 }
 
+/* rows[i * d + j] = columns[j * stride + i] for n rows, by blocks of as many as a cache line of a column has; prefetches
+the block after the next. */
+GD_LOOP void GD_OF_REAL(gd_copy_columns)(
+    const GD_REAL *columns, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t d, GD_REAL *__restrict rows)
+{
+    const ptrdiff_t line = GD_LINE_BYTES / sizeof(GD_REAL);
+    const GD_REAL *a, *b, *c, *e;
+    ptrdiff_t i, j, r, size, ahead;
+    for (i = 0; i < n; i += line) {
+        size = n - i < line ? n - i : line;
+        ahead = i + 2 * line < n ? i + 2 * line : n - 1;
+        for (j = 0; j < d; j++)
+            gd_prefetch(columns + j * stride + ahead);
+        for (j = 0; j + 4 <= d; j += 4) { /* four at once fill a part of each row */
+            a = columns + j * stride + i;
+            b = a + stride;
+            c = b + stride;
+            e = c + stride;
+            for (r = 0; r < size; r++) {
+                rows[r * d + j] = a[r];
+                rows[r * d + j + 1] = b[r];
+                rows[r * d + j + 2] = c[r];
+                rows[r * d + j + 3] = e[r];
+            }
+        }
+        for (; j < d; j++)
+            for (r = 0; r < size; r++)
+                rows[r * d + j] = columns[j * stride + i + r];
+        rows += size * d;
+    }
+}
+
 /* total += x, in double */
 GD_LOOP void GD_OF_REAL(gd_add_to_total)(const GD_REAL *x, ptrdiff_t d, double *__restrict total)
 {
