@@ -589,7 +589,7 @@ cdef void _four_weights(
 
 def _moments(const floating[:, ::1] X, const Py_ssize_t[::1] order, const floating[::1] weight, moments):
     cdef Py_ssize_t n = order.shape[0], d = X.shape[1], start = 0, stop, i, j
-    cdef Py_ssize_t block_rows = max(16, MOMENTS_BYTES // (sizeof(floating) * max(d, 1)))
+    cdef Py_ssize_t block_rows = max(16, MOMENTS_BYTES // (<Py_ssize_t>sizeof(floating) * max(d, 1)))
     cdef double[::1] mean = moments.mean, square_deviation = moments.square_deviation
     cdef double[::1] low = moments.low, high = moments.high
     cdef double count = moments.count, total, delta
