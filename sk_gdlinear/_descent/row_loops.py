@@ -1,4 +1,4 @@
-"""Loops over the errors and the weights of rows that Newton steps need for losses other than the squared error.
+"""Loops over the errors of rows that Newton steps need for losses other than the squared error.
 
 The reference implementations are here, with a leading underscore.  The compiled ones in ``_kernels.row_loops`` compute
 the same in one pass.  The derivative of the loss is a line within bounds: ``offset``, ``low`` and ``high``, (k,) each,

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Loops over the errors and the weights of rows, which NumPy would make in many passes.
+"""Loops over the errors of rows, which NumPy would make in many passes.
 
 The functions have the arguments and the results of the reference implementations of the same names in
 ``_descent.row_loops``.
