@@ -10,7 +10,7 @@ from .newton import LARGEST_DAMPING, Proposal, ProximalNewton
 from .rent_or_buy import Costs
 from .row_sample import SampleInspection
 from .row_sums import Point
-from .smoothing import SMOOTHED_SHARE, measure, narrowed
+from .smoothing import SMOOTHED_SHARE, is_narrowest, measure, narrowed
 
 # For losses with a changing curvature the model's gain is multiplied by this before it counts as what is left.
 SAFETY = 4.0
@@ -157,8 +157,8 @@ class Curvature:
         if not self._is_gap_worth_a_pass(objective, state, limit):
             return max(gain, 2.0 * limit)
         gap = self.gap(objective, state, limit)
-        is_narrowest = gap.exact > limit and objective.width is not None and narrowed(objective) is None
-        left = gap.smoothed if is_narrowest else gap.exact
+        cannot_narrow = gap.exact > limit and objective.width is not None and is_narrowest(objective)
+        left = gap.smoothed if cannot_narrow else gap.exact
         precision = max(np.finfo(state.point.W.dtype).eps, self.newton.sums.eps)
         rounding = max(GAP_ROUNDING, ROUNDING * precision) * float(state.point.value(objective.penalty).sum())
         return min(gain, left) if left <= rounding else left

@@ -171,15 +171,20 @@ class ProximalNewton:
 
     def _best_share(self, objective, point, proposal, after):
         """Return the share of a step with the least objective, and the parameters there; ``after`` is all of it."""
-        start = point.W.astype(np.float64), point.b.astype(np.float64)
+        start, penalty = (point.W.astype(np.float64), point.b.astype(np.float64)), objective.penalty
+
+        def parameters(share):
+            W, b = (a + share * (z - a) for a, z in zip(start, proposal[:2], strict=True))
+            if isinstance(penalty, BoxedElasticNet):  # within the bounds, also after rounding
+                W = penalty.proximal(W, 0.0)
+            return W, b
+
         with np.errstate(over="ignore", invalid="ignore"):
-            losses = self.sums.losses_between(objective, point, after, SHARES).sum(axis=1) / self.sums.total_weight
-        steps = [tuple(a + share * (z - a) for a, z in zip(start, proposal[:2], strict=True)) for share in SHARES]
-        if isinstance(objective.penalty, BoxedElasticNet):  # within the bounds, also after rounding
-            steps = [(objective.penalty.proximal(W, 0.0), b) for W, b in steps]
-        values = losses + [objective.penalty.value(W).sum() for W, _ in steps]
+            values = self.sums.losses_between(objective, point, after, SHARES).sum(axis=1) / self.sums.total_weight
+        if not penalty.is_zero:
+            values = values + [penalty.value(parameters(share)[0]).sum() for share in SHARES]
         best = int(np.where(np.isnan(values), np.inf, values).argmin())
-        return SHARES[best], *steps[best]
+        return SHARES[best], *parameters(SHARES[best])
 
     def _adapt_damping(self, share, was_stalled):
         """Damp more after a step of a small share, or none for 0, and less after one of a large share.

@@ -63,8 +63,16 @@ def excess_and_loss(backend, problem, objective, W, b):
 
 def narrowed(objective):
     """Return the objective with its kink smoothed over a narrower width; None if it cannot be narrower."""
-    narrower = objective.with_width(objective.narrower_width(0.0, 1.0 - 1.0 / NARROWING))
-    return None if (narrower.width > 0.75 * objective.width).all() else narrower
+    return None if is_narrowest(objective) else objective.with_width(_narrower_width(objective))
+
+
+def is_narrowest(objective):
+    """Whether the kink of the loss cannot be smoothed over a width that is much narrower."""
+    return bool((_narrower_width(objective) > 0.75 * objective.width).all())
+
+
+def _narrower_width(objective):
+    return objective.narrower_width(0.0, 1.0 - 1.0 / NARROWING)
 
 
 def slightly_narrowed(objective, errors_size, share):
