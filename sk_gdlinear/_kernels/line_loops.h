@@ -16,11 +16,10 @@ static inline double gd_within(double x, double low, double high)
 }
 
 /* theta = the derivatives after a step that changes the errors by `way`, as a model predicts them that adds `damping`
-to their slope; then, unless it is NULL, after one by `second_way` from those within the bounds.  excess = theta less
-what is within the bounds. */
+to their slope; then, unless it is NULL, after one by `second_way` from those within the bounds. */
 GD_LOOP void gd_predicted_derivatives(
     const double *e, const double *way, const double *second_way, ptrdiff_t n, double offset, double low, double high,
-    double damping, double *__restrict theta, double *__restrict excess)
+    double damping, double *__restrict theta)
 {
     ptrdiff_t i;
     double slope, line;
@@ -37,8 +36,35 @@ GD_LOOP void gd_predicted_derivatives(
             line = gd_within(line, low, high) + slope * way[i];
             theta[i] = gd_within(line, low, high) + slope * second_way[i];
         }
+}
+
+/* excess = s times what theta is out of bounds by; extremes become the least and the largest theta including these. */
+GD_LOOP void gd_excess(
+    const double *theta, const double *s, ptrdiff_t n, double low, double high, double *__restrict excess,
+    double *extremes)
+{
+    double least[4], largest[4];
+    ptrdiff_t i;
+    int c;
     for (i = 0; i < n; i++)
-        excess[i] = theta[i] - gd_within(theta[i], low, high);
+        excess[i] = s[i] * (theta[i] - gd_within(theta[i], low, high));
+    for (c = 0; c < 4; c++) {
+        least[c] = extremes[0];
+        largest[c] = extremes[1];
+    }
+    for (i = 0; i + 4 <= n; i += 4)
+        for (c = 0; c < 4; c++) {
+            least[c] = theta[i + c] < least[c] ? theta[i + c] : least[c];
+            largest[c] = theta[i + c] > largest[c] ? theta[i + c] : largest[c];
+        }
+    for (; i < n; i++) {
+        least[0] = theta[i] < least[0] ? theta[i] : least[0];
+        largest[0] = theta[i] > largest[0] ? theta[i] : largest[0];
+    }
+    for (c = 0; c < 4; c++) {
+        extremes[0] = least[c] < extremes[0] ? least[c] : extremes[0];
+        extremes[1] = largest[c] > extremes[1] ? largest[c] : extremes[1];
+    }
 }
 
 /* sums += s theta e, s theta, s theta^2, s e, s |e|, s e^2, each in four partial sums */

@@ -7,13 +7,16 @@ The functions have the arguments and the results of the reference implementation
 
 import numpy as np
 
-from libc.math cimport fmax
+from libc.math cimport INFINITY, fmax
 from libc.string cimport memset
 
 cdef extern from "line_loops.h" nogil:
     void gd_predicted_derivatives(
         const double *e, const double *way, const double *second_way, Py_ssize_t n, double offset, double low,
-        double high, double damping, double *theta, double *excess,
+        double high, double damping, double *theta,
+    ) noexcept
+    void gd_excess(
+        const double *theta, const double *s, Py_ssize_t n, double low, double high, double *excess, double *extremes,
     ) noexcept
     void gd_add_dual_sums(const double *e, const double *theta, const double *s, Py_ssize_t n, double *sums) noexcept
     void gd_add_losses(
@@ -47,20 +50,22 @@ def dual_sums(
         double second[TILE]
         double s[TILE]
         double sums[6]
+        double extremes[2]
         double theta[TILE]
         double excess[TILE]
         bint two = second_way is not None, weighted = weight is not None
     _check(E, way, weight, offset, low, high)
     if not (damping.shape[0] == k and (not two or (second_way.shape[0] == n and second_way.shape[1] == k))):
         raise ValueError("The arrays must have the shapes of n errors of k targets.")
-    totals, largest, beyond, is_out = np.zeros((5, k)), np.ones(k), np.zeros((n, k)), np.zeros(n, dtype=np.uint8)
+    totals, ratios, beyond, is_out = np.zeros((5, k)), np.empty(k), np.empty((n, k)), np.zeros(n, dtype=np.uint8)
     cdef:
         double[:, ::1] total = totals, excesses = beyond
-        double[::1] ratio = largest
+        double[::1] largest = ratios
         unsigned char[::1] out = is_out
     with nogil:
         for t in range(k):
             memset(sums, 0, sizeof(sums))
+            extremes[0], extremes[1] = INFINITY, -INFINITY
             for part in range((n + TILE - 1) // TILE):
                 start = part * TILE
                 m = min(n - start, TILE)
@@ -70,19 +75,19 @@ def dual_sums(
                     second[i] = second_way[start + i, t] if two else 0.0
                     s[i] = weight[start + i] if weighted else 1.0
                 gd_predicted_derivatives(
-                    e, first, second if two else NULL, m, offset[t], low[t], high[t], damping[t], theta, excess,
+                    e, first, second if two else NULL, m, offset[t], low[t], high[t], damping[t], theta,
                 )
                 gd_add_dual_sums(e, theta, s, m, sums)
+                gd_excess(theta, s, m, low[t], high[t], excess, extremes)
                 for i in range(m):
-                    if excess[i] != 0.0:
-                        out[start + i] = 1
-                        excesses[start + i, t] = s[i] * excess[i]
-                        ratio[t] = fmax(ratio[t], theta[i] / (high[t] if excess[i] > 0.0 else low[t]))
+                    excesses[start + i, t] = excess[i]
+                    out[start + i] |= excess[i] != 0.0
+            largest[t] = fmax(1.0, fmax(extremes[0] / low[t], extremes[1] / high[t]))
             total[0, t], total[1, t], total[2, t] = sums[0], sums[1], sums[2]
             total[3, t] = 0.5 * ((low[t] + high[t]) * sums[3] + (high[t] - low[t]) * sums[4])
             total[4, t] = sums[5]
     places = np.flatnonzero(is_out.view(np.bool_))
-    return totals, largest, places, beyond[places]
+    return totals, ratios, places, beyond[places]
 
 
 def losses_between(
