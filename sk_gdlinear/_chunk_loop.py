@@ -207,9 +207,9 @@ class ChunkLoop:
             self._report(self.learnt.record, None)
 
     def _save(self, interval):
-        """Write the checkpoint if the last one is ``interval`` seconds old."""
+        """Write the checkpoint if the last one is ``interval`` seconds old, and the model has learnt something."""
         began = time.monotonic()
-        if self.file is not None and began - self.saved_at >= interval:
+        if self.file is not None and hasattr(self.model, "coef_") and began - self.saved_at >= interval:
             self.file.save(self.model, *self.place())
             self.saved_at = time.monotonic()
             self.save_seconds = self.saved_at - began

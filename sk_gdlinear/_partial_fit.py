@@ -75,6 +75,7 @@ class PartialFitMixin:
         monitors = self._monitors(None, given, "partial_fit", n_calls)
         s = sample_weight
         if s is not None and not s.all():
+            check_finite(X, None, type(self).__name__)  # also of the rows that are left out, as in ``fit``
             kept = np.flatnonzero(s)
             X, Y, s = X[kept], Y[kept], s[kept]
         if hyper.window is not None and len(Y) > hyper.window:  # the first rows do not enter the memory

@@ -141,6 +141,10 @@ class ParquetBatches:
         self.others = [*self.targets, *([] if weight is None else [weight])]
         self.sources, declared = find_sources(path)
         chosen = None if columns is None else list(columns)
+        if chosen is not None and (both := [name for name in chosen if name in self.targets]):
+            raise ValueError(
+                f"columns names {both}, which target names too. A feature must not be a target: leave out one."
+            )
         self.columns, self.dtype = choose_columns(self.sources, declared, chosen, self.others)
         self.n_rows = sum(sum(source.rows) for source in self.sources)
         if self.n_rows == 0:

@@ -257,3 +257,17 @@ def test_a_stream_that_begins_with_fit_knows_its_rows_also_under_another_penalty
     model.set_params(alpha=later).partial_fit(X[400:], Y[400:])
     ridge = Ridge(alpha=600 * later).fit(X, Y)
     assert_allclose(model.predict(X), ridge.predict(X), rtol=0.0, atol=1e-6 * Y.std())
+
+
+@pytest.mark.parametrize("spread", [86_400.0, 1e3, 10.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sparse_rows_with_times_among_few_entries_equal_dense_ones(rng, spread, weighted):
+    """Seconds since 1970, twice, beside many categories: the squares of the seconds hold no digit of their spread."""
+    n = 4_000
+    start = 1.7e9 + spread * rng.uniform(size=n)
+    X = np.column_stack([start, start + 0.2 * spread * rng.gamma(2.0, size=n), np.eye(100)[rng.integers(0, 100, n)]])
+    y = (X[:, 1] - X[:, 0]) / spread + 3.0 * (start - 1.7e9) / spread + X[:, 5] + 0.1 * rng.normal(size=n)
+    weight = rng.uniform(0.5, 2.0, n) if weighted else None
+    dense, sparse = (stream(GDLinearRegressor(), A, y, 1_500, weight) for A in (X, csr_array(X)))
+    assert sparse.score(X, y, weight) == pytest.approx(dense.score(X, y, weight), abs=1e-9)
+    assert sparse.score(X, y, weight) > exact_r2(X - [1.7e9, 1.7e9, *[0.0] * 100], y) - 1e-3

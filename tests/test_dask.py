@@ -583,6 +583,22 @@ def test_dataframes_give_feature_names_and_series(rng, seed):
     assert both.predict(features).compute().shape == (len(X), 2)
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # of dask's own
+def test_columns_of_a_frame_of_parquet_files_have_the_same_partitions(client, tmp_path):
+    """Read alone, the files of one column would be read several at once, and those of four one by one."""
+    pytest.importorskip("pyarrow", reason="Dask reads Parquet files with pyarrow")
+    pd = pytest.importorskip("pandas", reason="dask dataframes are made of pandas ones")
+    dd = pytest.importorskip("dask.dataframe", reason="dask dataframes")
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(1_000, 4)), columns=list("abcd"))
+    table = table.assign(y=table.a + 2.0 * table.b, s=1.0)
+    dd.from_pandas(table, npartitions=8).to_parquet(tmp_path)
+    frame = dd.read_parquet(tmp_path)
+    for target, weight in ((frame["y"], None), (frame["y"] * 1.0, frame["s"])):
+        model = DaskGDLinearRegressor(random_state=0).fit(frame[list("abcd")], target, weight)
+        assert_allclose(model.coef_, [1.0, 2.0, 0.0, 0.0], atol=1e-6)
+        assert model.score(frame[list("abcd")], target) == pytest.approx(1.0)
+
+
 # --- what comes back -------------------------------------------------------------------------------------------------
 
 

@@ -247,6 +247,23 @@ def test_after_training_has_stopped_a_checkpoint_leaves_nothing_to_do_whatever_t
     assert_same_model(first, again)
 
 
+def test_an_error_before_the_first_row_leaves_no_checkpoint(tmp_path):
+    X, path = np.arange(20.0).reshape(-1, 1), tmp_path / "run.checkpoint"
+
+    def chunks(error):
+        yield X[:0], X[:0, 0]  # an empty file
+        if error is not None:
+            raise error
+        yield X, X[:, 0]
+
+    with pytest.raises(OSError, match="network"):
+        GDLinearRegressor().fit_batches(lambda: chunks(OSError("network")), epochs=1, checkpoint=path)
+    assert not path.exists()
+    model = GDLinearRegressor().fit_batches(lambda: chunks(None), epochs=1, checkpoint=path)
+    assert model.score(X, X[:, 0]) == pytest.approx(1.0)
+    assert path.exists()
+
+
 def test_a_checkpoint_of_more_epochs_is_taken_as_it_is(rng, tmp_path, seed):
     chunks, path = make_chunks(rng), tmp_path / "run.checkpoint"
     longer = GDLinearRegressor(random_state=seed, tol=None).fit_batches(chunks, epochs=5, checkpoint=path)

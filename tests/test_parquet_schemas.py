@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from parquet_files import ds, frame, pa, pq, rows_of
+from parquet_files import ds, first_feature_of, frame, pa, pq, rows_of
 from sk_gdlinear import GDLinearRegressor, ParquetBatches
 
 pd = pytest.importorskip("pandas", reason="the frames are pandas'")
@@ -240,3 +240,42 @@ def test_a_relative_path_is_one_of_the_folder_in_which_the_object_was_made(tmp_p
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     assert len(rows_of(batches)) == 40
+
+
+# --- types that differ between the files of a dataset ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize(
+    ("first", "values"),
+    [(np.float32, [[0.5, 2.0], [1.7e9 + 1.0, 1.7e9 + 2.0]]), (np.int64, [[1, 2], [1.5, 2.5]])],
+    ids=["float32, then float64", "int64, then float64"],
+)
+def test_a_dataset_is_read_in_types_that_hold_the_numbers_of_all_files(tmp_path, kind, filtered, first, values):
+    """The schema of a dataset is that of its first file."""
+    for number, (x, dtype) in enumerate(zip(values, (first, np.float64), strict=True)):
+        table = pa.table({"x": np.array(x, dtype=dtype), "y": np.array([1.0, 2.0])})
+        if kind == "csv":
+            pytest.importorskip("pyarrow.csv").write_csv(table, tmp_path / f"{number}.csv")
+        else:
+            pq.write_table(table, tmp_path / f"{number}.parquet")
+    dataset = ds.dataset(tmp_path, format=kind)
+    dataset = dataset.filter(ds.field("y") > 0.0) if filtered else dataset
+    batches = ParquetBatches(dataset, "y", interleave=1)
+    assert batches.dtype == np.float64
+    assert_array_equal(np.sort(first_feature_of(batches)), np.sort(np.ravel(values)))
+
+
+def test_a_file_without_rows_may_have_columns_without_a_type(tmp_path):
+    write(tmp_path / "0.parquet", x=[1.0, 2.0], y=[1.0, 2.0])
+    write(tmp_path / "1.parquet", x=pa.nulls(0), y=pa.nulls(0))
+    batches = ParquetBatches(tmp_path, "y")
+    assert (batches.n_rows, batches.dtype) == (2, np.float64)
+    assert_array_equal(rows_of(batches), [[1.0, 1.0], [2.0, 2.0]])
+
+
+def test_a_target_is_not_a_feature(tmp_path):
+    write(tmp_path / "0.parquet", x=[1.0, 2.0], y=[1.0, 2.0])
+    with pytest.raises(ValueError, match="columns names .'y'., which target names too"):
+        ParquetBatches(tmp_path, "y", columns=["x", "y"])

@@ -153,3 +153,14 @@ def test_predict_takes_no_weights(data):
     model = GDLinearRegressor(max_iter=1, tol=None).fit(X, y)
     with pytest.raises(TypeError):
         model.predict(X, sample_weight=np.ones(60))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+@pytest.mark.parametrize("place", ["X", "y"])
+def test_missing_values_are_refused_in_rows_of_weight_zero_too(rng, method, loss, place):
+    X, y, weight = rng.normal(size=(30, 2)), rng.normal(size=30), np.ones(30)
+    weight[5] = 0.0
+    (X if place == "X" else y)[5] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        getattr(GDLinearRegressor(loss), method)(X, y, weight)

@@ -125,6 +125,23 @@ def test_dense_columns_of_large_offset_are_learnt_among_the_others(rng, seed):
     assert abs(model.coef_[0] - 4.0) < 0.1
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "quantile"])
+def test_rows_without_entries_move_the_intercept_alone(rng, loss):
+    """As the first chunk, and after others."""
+    empty, y = csr_array((5, 5_000)), np.arange(5.0)
+    first = GDLinearRegressor(loss, random_state=0).partial_fit(empty, y)
+    assert first.intercept_ == 2.0
+    assert not first.coef_.any()
+    model = GDLinearRegressor(loss, random_state=0)
+    for _ in range(20):
+        columns = np.sort(rng.choice(5_000, 20, replace=False))
+        model.partial_fit(csr_array((np.ones(20), columns, [0, 20]), shape=(1, 5_000)), [1.0])
+    coef, intercept = model.coef_.copy(), model.intercept_
+    model.partial_fit(empty, y + 10.0)
+    assert_array_equal(model.coef_, coef)
+    assert model.intercept_ > intercept
+
+
 def test_a_sparse_chunk_equals_the_general_descent_where_no_column_needs_a_centre(rng):
     """Without an intercept nothing is centred, so the descent in all columns is the oracle."""
     X, y, places = hashed_rows(rng)

@@ -24,6 +24,9 @@ BLOCK_ENTRIES = 1 << 22
 # Share of non-zero entries up to which the products of sparse rows are computed without zeros.
 SPARSE_SHARE = 0.05
 
+# Mean square about the mean, relative to that about 0, from which it loses few digits to be computed from the latter.
+LEAST_SPREAD = 1e-3
+
 # Scaled values stay below 2 to this power, and their products below the square of it; and the exponents of the factors.
 LARGEST_EXPONENT = 128
 LARGEST_FACTOR_EXPONENT = 1020
@@ -259,13 +262,28 @@ def _dense_products(V, s, count, constant):
 
 
 def _sparse_products(V, s, count, constant):
-    """Return mean and products of scaled sparse rows: their offsets are moderate beside their spread."""
+    """Return mean and products of scaled sparse rows.
+
+    Where the offset of a column is large beside its spread, it has entries in nearly all rows, and deviations from its
+    mean take the place of its numbers.  There are few such columns.
+    """
     s = np.ones(V.shape[0]) if s is None else s
     total = s @ V
     mean = total / count
     mean[constant] = V[[0], :].toarray()[0, constant]
     rooted = csr_array(V.multiply(np.sqrt(s)[:, None]))
-    products = (rooted.T @ rooted).toarray() - np.multiply.outer(mean, total)
+    products = (rooted.T @ rooted).toarray()
+    squares = products.diagonal().copy()
+    products -= np.multiply.outer(mean, total)
+    far = np.flatnonzero((products.diagonal() < LEAST_SPREAD * squares) & ~constant)
+    if len(far):
+        deviation = V[:, far].toarray() - mean[far]
+        weighted = s[:, None] * deviation
+        left = weighted.sum(axis=0)  # by the rounding of the means
+        products[:, far] = V.T @ weighted - np.multiply.outer(mean, left)
+        products[far] = products[:, far].T
+        products[np.ix_(far, far)] = deviation.T @ weighted - np.multiply.outer(left, left / count)
+        mean[far] += left / count
     products[constant] = 0.0
     products[:, constant] = 0.0
     return mean, products

@@ -1,5 +1,7 @@
 """The kind of Newton steps that fits the data and the penalty, and its price."""
 
+import numpy as np
+
 from .._objective.penalties import BoxedElasticNet
 from .newton import ProximalNewton
 from .rent_or_buy import MOST_COLUMNS, Costs
@@ -9,6 +11,10 @@ from .working_set import WorkingSetNewton
 
 # Columns from which a working set is worth its repeated passes.
 LEAST_COLUMNS = 200
+
+# Mean square of a column over the penalty of its coefficient's square, up to which inner products of rows keep enough
+# digits of the others; relative to the least, if that is above 1.
+MOST_FREEDOM = 1e8
 
 
 def choose_newton(backend, rows, objective, fit_intercept, column_squares, moments=None):
@@ -46,8 +52,17 @@ def _has_absolute_values(penalty, column_squares):
 
 
 def _is_smooth(penalty, column_squares):
-    """Whether there is no penalty, or squares of all coefficients alone, the same for all targets."""
+    """Whether there is no penalty, or squares of all coefficients alone, the same for all targets.
+
+    The inner products of rows, which are divided by the squares, have too few digits for the others where one
+    coefficient is penalised by far less than these, as that of a column in large units.
+    """
     if penalty.is_zero:
         return True
-    l2 = penalty.l2[:, column_squares > 0.0]
-    return penalty.lower is None and not penalty.l1.any() and bool((l2 > 0.0).all() and (l2 == l2[:1]).all())
+    varies = column_squares > 0.0
+    l2 = penalty.l2[:, varies].astype(np.float64)
+    if penalty.lower is not None or penalty.l1.any() or not ((l2 > 0.0).all() and (l2 == l2[:1]).all()):
+        return False
+    with np.errstate(over="ignore"):
+        freedom = column_squares[varies] / l2[0]
+    return bool(freedom.max(initial=0.0) <= MOST_FREEDOM * max(1.0, freedom.min(initial=np.inf)))

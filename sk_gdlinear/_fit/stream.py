@@ -40,10 +40,12 @@ DAMPED_GAIN = 1e-13
 
 # The newest half of a stream contradicts the rows before it if the squared error on it of the model of all rows is more
 # than ``CONTRADICTION`` times that of the model of the newest half alone, and more than ``CONTRADICTION_SHARE`` of the
-# variance of the targets; or, whatever that share, if it is more than ``GROSS_CONTRADICTION`` times that error.
+# variance of the targets; or, whatever that share, if it is more than ``GROSS_CONTRADICTION`` times that error.  Newest
+# targets that are all equal contradict nothing, unless they only seem so beside ``FEW_OUTLIERS``.
 CONTRADICTION = 25.0
 CONTRADICTION_SHARE = 0.25
 GROSS_CONTRADICTION = 1e6
+FEW_OUTLIERS = 2.0
 
 # Rows before the first comparison, at least, and per column; and rounding of the squared errors compared.
 COMPARED_ROWS = 128
@@ -269,7 +271,8 @@ def _smooth_minimum(moments, penalty, fit_intercept, d):
         if lower is not None or l1.any() or l2.ndim > 1:
             return None
         A = A.copy()
-        A.flat[:: d + 1] += l2 * (moments.count * moments.factor[:d] ** 2)
+        with np.errstate(over="ignore", invalid="ignore"):  # of a column of zeros the square of the factor is infinite
+            A.flat[:: d + 1] += np.where(l2 > 0.0, l2 * (moments.count * moments.factor[:d] ** 2), 0.0)
     factor, W, failed = dposv(A, c, lower=True)
     # A pivot relative to the size of its column is the part of the column that the others do not determine.
     if failed or (factor.diagonal() < LEAST_PIVOT * np.sqrt(A.diagonal())).any():
@@ -433,10 +436,15 @@ def _contradicts(rows, past, d, fit_intercept):
     newest = rows.without(past)
     misfit, best = (_squared_error(newest, of, d, fit_intercept) for of in (rows, newest))
     variance = rows.products.diagonal()[d:] / rows.count
-    best = np.maximum(best, ROUNDING * (variance + rows.mean[d:] ** 2) * (rows.count / newest.count))
+    rounding = ROUNDING * (variance + rows.mean[d:] ** 2) * (rows.count / newest.count)
+    best = np.maximum(best, rounding)
     ratio = misfit / np.where(best > 0.0, best, np.inf)
     far = (ratio > CONTRADICTION) & (misfit > CONTRADICTION_SHARE * variance)
-    return bool((far | (ratio > GROSS_CONTRADICTION)).any())
+    # A model of their own fits equal targets without error: counts sorted by size, for example, of which most are 0.
+    varies = newest.products.diagonal()[d:] > rounding * newest.count
+    squares, range_ = rows.products.diagonal()[d:], ((rows.high - rows.low) * rows.factor)[d:]
+    is_outlier = squares < FEW_OUTLIERS * range_**2 * (rows.count / rows.n_rows)
+    return bool(((varies | is_outlier) & (far | (ratio > GROSS_CONTRADICTION))).any())
 
 
 def _squared_error(moments, of, d, fit_intercept):

@@ -349,6 +349,8 @@ def _columns_of(X, centred):
     n, d = X.shape
     if COLUMNS_PER_ENTRY * X.nnz < d:
         numbers = np.unique(np.concatenate((X.indices, centred))).astype(np.intp, copy=False)
+        if not len(numbers):  # rows without entries change the intercept; one column is enough for that
+            numbers = np.zeros(1, np.intp)
         indices = np.searchsorted(numbers, X.indices)
     else:
         is_used = np.zeros(d, dtype=bool)

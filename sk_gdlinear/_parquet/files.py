@@ -157,11 +157,27 @@ def _of_dataset(dataset):
     if expression is not None:
         dataset = dataset.replace_schema(dataset.schema)
         dataset._scan_options = {}
-    sources = [_of_fragment(f, dataset.schema, expression) for f in dataset.get_fragments(expression)]
+    fragments = list(dataset.get_fragments(expression))
+    schema = _widened(dataset.schema, fragments)
+    sources = [_of_fragment(fragment, schema, expression) for fragment in fragments]
     sources = [source for source in sources if source.rows]
     if not sources:
         raise ValueError("The dataset has no rows" + (" that its filter keeps." if expression is not None else "."))
     return sources
+
+
+def _widened(schema, fragments):
+    """Return the schema with types for numbers that hold those of all fragments: it may be that of the first alone."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    for place, field in enumerate(schema):
+        inside = [fragment.physical_schema for fragment in fragments]
+        kinds = {field.type, *(own.field(field.name).type for own in inside if field.name in own.names)}
+        if len(kinds) > 1 and all(types.is_integer(kind) or types.is_floating(kind) for kind in kinds):
+            is_signed = all(types.is_integer(kind) and not types.is_uint64(kind) for kind in kinds)
+            schema = schema.set(place, field.with_type(pa.int64() if is_signed else pa.float64()))
+    return schema
 
 
 def _of_fragment(fragment, schema, expression):
@@ -225,7 +241,7 @@ def choose_columns(sources, declared, columns, others):
         raise ValueError(f"columns names a column more than once, got {columns}. Name each once.")
     for source in sources:
         _check_types(source, (*columns, *others))
-    kinds = [source.type(name) for source in sources for name in columns]
+    kinds = [source.type(name) for source in sources if source.rows for name in columns]
     if declared is not None:
         kinds += [declared.field(name).type for name in columns if name in declared.names]
     return columns, np.dtype(np.float32 if all(map(types.is_float32, kinds)) else np.float64)
@@ -247,7 +263,7 @@ def _check_types(source, names):
             f"The file {source.name!r} has several columns of the name {twice}. Leave them out, or rename."
         )
     numeric = (types.is_floating, types.is_integer, types.is_boolean, types.is_decimal)
-    kinds = {name: source.type(name) for name in names}
+    kinds = {name: source.type(name) for name in names if source.rows}  # empty columns may be of type null
     wrong = {name: str(kind) for name, kind in kinds.items() if not any(test(kind) for test in numeric)}
     if wrong:
         raise ValueError(

@@ -23,8 +23,8 @@ def aligned(X, y, sample_weight):
     counts = {name: len(parts) for name, parts in blocks.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(
-            f"X, y and sample_weight must have the same partitions, got {counts}, some of unknown length. Make them "
-            "from one dataframe, or call compute_chunk_sizes() and rechunk."
+            f"X, y and sample_weight must have the same partitions, got {counts}, some of unknown length. Pass columns "
+            "of one dataframe, or call persist() on it, or compute_chunk_sizes() and rechunk on arrays."
         )
     return list(zip(blocks["X"], blocks["y"], blocks.get("sample_weight", [None] * counts["X"]), strict=True))
 
@@ -37,9 +37,10 @@ def _lengths(rows):
 
 def _blocks(rows):
     """Return the partitions, whole rows each."""
-    if isinstance(rows, da.Array) and rows.ndim > 1:
-        rows = rows.rechunk({1: -1})
-    return list(rows.to_delayed().ravel() if isinstance(rows, da.Array) else rows.to_delayed())
+    if not isinstance(rows, da.Array):
+        # Optimization joins the partitions of Parquet files that few columns are read of: of y other ones than of X.
+        return list(rows.to_delayed(optimize_graph=False))
+    return list((rows.rechunk({1: -1}) if rows.ndim > 1 else rows).to_delayed().ravel())
 
 
 def header(X):
