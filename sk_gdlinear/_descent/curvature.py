@@ -160,7 +160,9 @@ class Curvature:
         cannot_narrow = gap.exact > limit and objective.width is not None and is_narrowest(objective)
         left = gap.smoothed if cannot_narrow else gap.exact
         precision = max(np.finfo(state.point.W.dtype).eps, self.newton.sums.eps)
-        rounding = max(GAP_ROUNDING, ROUNDING * precision) * float(state.point.value(objective.penalty).sum())
+        rounding = max(GAP_ROUNDING, ROUNDING * precision) * float(
+            (state.point.value(objective.penalty) + objective.left_out).sum()
+        )
         return min(gain, left) if left <= rounding else left
 
     def _is_gap_worth_a_pass(self, objective, state, limit):

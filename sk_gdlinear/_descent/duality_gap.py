@@ -18,7 +18,8 @@ gradient is the same as before, and a share of all brings within the bounds what
 Where a coefficient has neither a square in its penalty nor a bound, its part of :math:`v` should not exceed the weight
 of its absolute value, but rounding leaves something beyond that, :math:`r`.  It costs at most
 :math:`\sqrt{r^\top H^{-1} r}`, with :math:`H` the second moments of all rows, times the root mean square of the change
-of predictions on the way to the minimum, which counts as twice that of the errors.
+of predictions on the way to the minimum, which counts as twice that of the errors.  So it is with coefficients that
+have a square, where that costs less than the conjugate of the square.
 """
 
 from typing import NamedTuple
@@ -117,21 +118,42 @@ def gap_of_line(objective, point, slope, sums, total_weight, inverse_norm):
     """
     penalty, W, losses = objective.penalty, point.W.astype(np.float64), point.losses
     along, total, squares, exact_losses, error_squares = (a / total_weight for a in sums[:5])
-    share, value, linear, conjugate, free = 1.0 / np.maximum(sums.largest, 1.0), 0.0, 0.0, 0.0, slope
-    if not penalty.is_zero:
-        excess = np.sign(slope) * np.maximum(np.abs(slope) - penalty.l1, 0.0)
-        free = np.where(_is_unlimited(penalty, -slope, *bounds_of(penalty)), excess, 0.0)
-        slope = slope - free
-        value, linear = _value(penalty, W), (slope * W).sum(axis=1)
-        conjugate = conjugate_penalty(penalty, -share[:, None] * slope)
-    lost = CHANGE * np.sqrt(error_squares) * [inverse_norm(r) for r in free]
-    dual = share * (along - linear - lost) - conjugate
+    share, value = 1.0 / np.maximum(sums.largest, 1.0), 0.0 if penalty.is_zero else _value(penalty, W)
+
+    def dual_without(rounding):
+        lost = CHANGE * np.sqrt(error_squares) * [inverse_norm(r) for r in rounding]
+        if penalty.is_zero:
+            return share * (along - lost)
+        kept = slope - rounding
+        conjugate = conjugate_penalty(penalty, -share[:, None] * kept)
+        return share * (along - (kept * W).sum(axis=1) - lost) - conjugate
+
+    dual = np.max([dual_without(rounding) for rounding in _roundings(penalty, W, slope)], axis=0)
     offset = np.asarray(objective.loss.offset, dtype=np.float64)
     smoothing = 0.5 * (share * share * squares - 2.0 * share * offset * total + offset * offset)
     smoothed = np.maximum(losses + value - (dual - smoothing), 0.0)
     exact = smoothed if objective.width is None else np.maximum(exact_losses + value - dual, 0.0)
     own = losses if objective.width is None else exact_losses
     return Gap(float(exact.sum()), float(smoothed.sum()), own + value - exact)
+
+
+def _roundings(penalty, W, slope):
+    """Yield parts of the slope, (k, d), that may be its rounding; without any of them the dual is a bound.
+
+    The first is what no minimum would have.  The second is all by which the coefficients with squares are not at their
+    minimum: where their squares are tiny, the conjugate of rounding would be large.
+    """
+    if penalty.is_zero:
+        yield slope
+        return
+    lower, upper = bounds_of(penalty)
+    excess = np.sign(slope) * np.maximum(np.abs(slope) - penalty.l1, 0.0)
+    unlimited = np.where(_is_unlimited(penalty, -slope, lower, upper), excess, 0.0)
+    yield unlimited
+    has_square = (penalty.l2 > 0.0) & (lower == -np.inf) & (upper == np.inf)
+    if has_square.any():
+        at_minimum = penalty.l1 * np.sign(W) + penalty.l2 * W
+        yield np.where(has_square, np.where(W != 0.0, slope + at_minimum, excess), unlimited)
 
 
 def gap_of_squares(penalty, point, fit_intercept):
@@ -142,12 +164,16 @@ def gap_of_squares(penalty, point, fit_intercept):
     W, grad_W = point.W.astype(np.float64), point.grad_W
     losses = point.losses - 0.5 * np.square(point.grad_b) * fit_intercept  # with the intercept that is optimal
     along = (W * grad_W).sum(axis=1)  # mean product of errors and predictions
-    size = np.sqrt(2.0 * point.losses)[:, None]  # columns have a mean square of 1 at most
-    rounding = ROUNDING * np.finfo(np.float64).eps * size
+    # Columns have a mean square of 1 at most.  The gradient is that of rounded coefficients.
+    size, of_W = np.sqrt(2.0 * point.losses)[:, None], np.abs(W).sum(axis=1)[:, None]
+    rounding = ROUNDING * np.finfo(np.float64).eps * size + 0.5 * np.finfo(point.W.dtype).eps * of_W
     share = np.minimum(feasible_share(penalty, grad_W, rounding), 1.0)
     conjugate = conjugate_penalty(penalty, -share[:, None] * grad_W, rounding)
     dual = -share * (along - 2.0 * losses) - share**2 * losses - conjugate
-    return float(np.maximum(point.losses + _value(penalty, W) - dual, 0.0).sum())
+    # What rounding may hide along a coefficient is its change times what the gradient exceeds its bound by.
+    excess = np.clip(np.abs(grad_W) - penalty.l1.astype(np.float64), 0.0, rounding)
+    hidden = (excess * CHANGE * np.abs(W)).sum(axis=1)
+    return float((np.maximum(point.losses + _value(penalty, W) - dual, 0.0) + hidden).sum())
 
 
 def feasible_share(penalty, slope, rounding):

@@ -45,6 +45,7 @@ def objective_scale(objective, rows, newton):
         return objective.null_value
     if newton is not None and objective.width is not None:
         least = largest_loss(objective.loss, LEAST_SMOOTHING * objective.baseline.spread * inv_unit)
+        least = np.maximum(least, objective.left_out + objective.least_loss)
         return float(np.maximum(newton.point.losses, least)[objective.baseline.counts].sum())
     if objective.width is not None:
         losses = largest_loss(objective.loss, ERRORS_SMOOTHED * objective.width * inv_unit)

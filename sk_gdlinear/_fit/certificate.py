@@ -52,9 +52,10 @@ def certified(result, rows, statistics, hyper, method, make_judge):
 
 def _left(judge, tol):
     """Return what is left to gain relative to the scale of ``tol``, NaN if that is not known."""
-    objective, scale = judge.evaluate().standardized, judge.objective_scale()
+    most = judge.evaluate().standardized + float(judge.objective.left_out.sum())
+    scale = judge.objective_scale()
     gain, is_known = judge.inspected_gain()
-    gain = min(gain, objective) if is_known else objective  # no objective is below 0
+    gain = min(gain, most) if is_known else most
     return gain / max(scale, np.finfo(np.float64).tiny) if is_known or gain <= tol * scale else np.nan
 
 

@@ -296,8 +296,9 @@ class _Run:
             stopping.scale = self.scale()  # that by which the method decides whether to narrow the smoothing
         remaining = None if self.validation is not None else self.method.remaining_gain()
         self.left = np.nan
-        if remaining is not None:  # no objective is below 0
-            self.left = min(remaining[0], losses.standardized) / max(stopping.scale, np.finfo(np.float64).tiny)
+        if remaining is not None:
+            most = losses.standardized + float(self.method.objective.left_out.sum())
+            self.left = min(remaining[0], most) / max(stopping.scale, np.finfo(np.float64).tiny)
         finished = stopping.update(
             len(self.history), best_selection, losses.selection, self.method.n_updates, remaining
         )

@@ -83,6 +83,20 @@ class Objective:
         """The penalty of coefficients 0 in standardized units, over all targets; infinite where bounds forbid them."""
         return float(self.penalty.at_zero((len(self.lipschitz), len(self.standardization.shift))).sum())
 
+    @property
+    def least_loss(self):
+        """The least value of the loss, (k,), below 0 for a smoothed quantile, see ``left_out``."""
+        if not isinstance(self.loss, ClippedLine):
+            return np.zeros(self.lipschitz.shape)
+        return np.broadcast_to(-0.5 * np.square(np.asarray(self.loss.offset, dtype=np.float64)), self.lipschitz.shape)
+
+    @property
+    def left_out(self):
+        """What the loss of a smoothed quantile leaves out, (k,): with it it is never below the exact one, hence 0."""
+        if not isinstance(self.loss, ClippedLine) or self.width is None:
+            return np.zeros(self.lipschitz.shape)
+        return 0.5 * np.square(self.width * self.standardization.target_inv_scale.astype(np.float64))
+
     def with_width(self, width):
         """Return the objective with the kink smoothed over another half-width."""
         return Objective.of(self.user_loss, self.user_penalty, self.standardization, self.baseline, width)

@@ -209,7 +209,9 @@ class NewtonRounds(ClusterMethod):
         """
         objective, newton = self.objective, self.state.newton
         if self.is_smoothed:
-            return objective.null_value if newton is None else float(newton.point.losses.sum())
+            if newton is None:
+                return objective.null_value
+            return float(np.maximum(newton.point.losses, objective.left_out + objective.least_loss).sum())
         return objective.null_value if self.targets is None else typical_loss(objective, *self.targets)
 
     def epoch(self, rng, on_block=None):
