@@ -116,6 +116,40 @@ def test_what_cannot_be_known_in_float32_is_not_called_converged():
     assert exact.stop_reason_ == "converged"
 
 
+@pytest.mark.parametrize("quantile", [0.1, 0.3, 0.5, 0.9])
+def test_a_smoothed_quantile_below_zero_is_not_called_converged(quantile):
+    """The smoothed loss leaves out a constant.  Coefficients in float32 fit these targets, and the steps end before."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=200)
+    X = (base[:, None] + 1e-3 * rng.normal(size=(200, 3))).astype(np.float32)
+    y = ((X[:, 0].astype(float) - X[:, 1]) * 1e3).astype(np.float32)
+    with pytest.warns(ConvergenceWarning, match="may be left to gain"):
+        model = GDLinearRegressor("quantile", quantile=quantile, random_state=0).fit(X, y)
+    assert model.stop_reason_ == "no_change"
+    value, null = (
+        pinball_value(X.astype(float), y.astype(float), np.ones(200), quantile, 0.0, coef, intercept)
+        for coef, intercept in (
+            (model.coef_.astype(float), float(model.intercept_)),
+            (np.zeros(3), np.quantile(y, quantile)),
+        )
+    )
+    assert value < 2e-3 * null
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_tiny_square_beside_others_does_not_hide_that_a_minimum_is_reached(fit_intercept):
+    """That of a coefficient of a time in seconds: rounding of the slope over it is much."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        time = 1.5e9 + rng.uniform(0.0, 3e7, 3_000)
+        X = np.column_stack([time, rng.normal(size=(3_000, 3))])
+        y = 5.0 + X[:, 1] + time / 1e9 + rng.standard_t(2, 3_000)
+        penalty = dict(penalty="elasticnet", l1_ratio=0.5, alpha=1.0)
+        model = GDLinearRegressor("quantile", fit_intercept=fit_intercept, random_state=0, **penalty).fit(X, y)
+        assert model.stop_reason_ == "converged"
+        assert model.n_iter_ <= 10
+
+
 @pytest.mark.parametrize("seed", [5, 23, 131, 165, 166])
 def test_nearly_collinear_columns_have_the_quantile_of_columns_that_are_not(seed):
     """The model knows few rows of them, and its flat directions are not those of all rows."""

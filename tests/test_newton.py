@@ -14,6 +14,7 @@ from sklearn.linear_model import Lasso
 
 import builders
 from own_objects import LogCosh, OwnL2
+from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._descent import newton as module
 from sk_gdlinear._descent.curvature import Curvature
 from sk_gdlinear._descent.newton import Proposal, ProximalNewton
@@ -317,3 +318,19 @@ def test_a_state_without_a_step_has_the_whole_gain_left(rng):
     residual = Y - builders.least_squares(X, Y)[2]
     left = (1.0 - np.square(residual).sum(axis=0) / np.square(Y - Y.mean(axis=0)).sum(axis=0)).sum() / 2
     assert_allclose(curvature.remaining_gain(method.objective, state), left, rtol=1e-9)
+
+
+def test_rounding_of_float32_coefficients_is_no_gap_of_a_lasso(rng):
+    """In mixed units some are hardly penalised, by less than the rounding of the others moves the gradient."""
+    scale = 10.0 ** rng.uniform(-3.0, 3.0, 300)
+    X = rng.normal(size=(200, 300)) * scale
+    y = X / scale @ rng.normal(size=300) + rng.standard_t(2, 200)
+    values = []
+    for dtype in (np.float32, np.float64):
+        model = GDLinearRegressor(penalty="l1", alpha=1e-3, random_state=0).fit(X.astype(dtype), y.astype(dtype))
+        assert model.stop_reason_ == "converged"
+        assert model.n_iter_ <= 10
+        coef = model.coef_.astype(float)
+        e = X @ coef + float(model.intercept_) - y
+        values.append(0.5 * np.mean(e * e) + 1e-3 * np.abs(coef).sum())
+    assert values[0] - values[1] <= 1e-6 * 0.5 * y.var()

@@ -95,3 +95,27 @@ def test_sparse_rows_cost_what_pairs_of_entries_in_a_column_cost_and_never_more_
     assert price(few) - price(csr_array(few.shape)) == pytest.approx(MOMENTS_ENTRIES * (counts * counts).sum())
     assert price(few) < price(few.toarray()) == price(many)
     assert has_cheap_entries(few) and not has_cheap_entries(many)
+
+
+@pytest.mark.parametrize("unit", [1e3, 1e6, 1e7, 1e10])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_coefficient_that_is_hardly_penalised_leaves_the_others_their_digits(rng, unit, own):
+    """That of a column in large units, or one with an alpha of its own."""
+    Z, alpha = rng.normal(size=(20, 30)), np.full(30, 1e-2)
+    y = Z @ rng.normal(size=30)
+    X = Z.copy()
+    if own:
+        alpha[0] /= unit**2
+    else:
+        X[:, 0] *= unit
+    model = GDLinearRegressor(penalty="l2", alpha=alpha, random_state=0).fit(X, y)
+    assert model.stop_reason_ == "converged"
+    A = np.vstack([X - X.mean(axis=0), np.diag(np.sqrt(20.0 * alpha))])
+    norms = np.linalg.norm(A, axis=0)
+    coef = np.linalg.lstsq(A / norms, np.concatenate([y - y.mean(), np.zeros(30)]), rcond=None)[0] / norms
+
+    def objective(coef):
+        e = (X - X.mean(axis=0)) @ coef - (y - y.mean())
+        return 0.5 * np.mean(e * e) + 0.5 * (alpha * coef) @ coef
+
+    assert objective(model.coef_) - objective(coef) <= 1e-8 * 0.5 * y.var()

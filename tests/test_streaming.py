@@ -289,3 +289,26 @@ def test_another_process_goes_on_with_the_same_bits(rng, seed):
         assert_same_bits(other, model)
         assert other.loss_curve_ == model.loss_curve_
         assert_same_bits(other.partial_fit(X, y), model.partial_fit(X, y))  # the next row order too
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_equal_targets_are_predicted_exactly_and_left_when_others_come(rng, quantile):
+    """Of which nothing says over what width the kink of the quantile is to be smoothed."""
+    X = rng.normal(size=(3_000, 2))
+    y = np.ones(3_000)
+    y[500:] += 1e-3 * rng.normal(size=2_500)
+    model = GDLinearRegressor("quantile", quantile=quantile, random_state=0)
+    stream(model, X[:500], 1e6 * y[:500], 100)
+    assert_array_equal(model.predict(X), np.full(3_000, 1e6))
+    assert_array_equal(GDLinearRegressor(**model.get_params()).fit(X[:500], y[:500]).predict(X), np.ones(3_000))
+    model = stream(GDLinearRegressor("quantile", quantile=quantile, random_state=0), X, y, 100)
+    assert np.abs(model.predict(X) - np.quantile(y, quantile)).max() < 1e-3
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet"])
+@pytest.mark.parametrize("alpha", [0.0, [1.0, 0.0], [0.0, 1.0]])
+def test_no_penalty_of_a_column_of_zeros_is_no_obstacle(penalty, alpha):
+    X, y = np.array([[1.0, 0.0], [2.0, 0.0]]), np.array([1.0, 2.0])
+    fitted = GDLinearRegressor(penalty=penalty, alpha=alpha, random_state=0).fit(X, y)
+    model = GDLinearRegressor(penalty=penalty, alpha=alpha).partial_fit(X, y)
+    assert_allclose(model.coef_, fitted.coef_, atol=1e-6)

@@ -357,11 +357,11 @@ class ClippedLine(NamedTuple):
 def clipped_line(loss, symmetric=False):
     """Return the derivative of a built-in loss over its ``lipschitz`` as a line within bounds.
 
-    With ``symmetric`` that of a smoothed quantile goes through 0: from the mean every quantile lies on the steep side
-    of its loss.
+    Where ``symmetric``, a bool or one for each target, that of a smoothed quantile goes through 0: from the mean every
+    quantile lies on the steep side of its loss, and equal targets are all quantiles of themselves.
     """
     if type(loss) is SmoothedQuantile:
-        offset = 0.0 if symmetric else 0.5 - loss.quantile
+        offset = np.where(symmetric, 0.0, 0.5 - loss.quantile)
         return ClippedLine(*(2.0 * loss.width * value for value in (offset, -loss.quantile, 1.0 - loss.quantile)))
     most = loss.epsilon if isinstance(loss, Huber) else np.inf
     return ClippedLine(0.0, -most, most)

@@ -8,8 +8,9 @@ import numpy as np
 from .losses import COMPILED, ClippedLine, RescaledLoss, clipped_line, largest_loss, relative_width
 from .penalties import BoxedElasticNet, RescaledPenalty, is_compiled, nearest_to_zero, strengths_and_bounds
 
-# Least half-width over which a kink is smoothed, relative to the spread of the targets.
+# Least and largest half-width over which a kink is smoothed, relative to the spread of the targets.
 LEAST_SMOOTHING = 1e-5
+LARGEST_SMOOTHING = 10.0
 
 
 class Problem(NamedTuple):
@@ -65,12 +66,15 @@ class Objective:
     def of(cls, user_loss, user_penalty, standardization, baseline, width=None):
         """Rescale loss and penalty; without a ``width`` a kink is smoothed over the spread of the targets."""
         first, has_kink = width is None, np.isinf(user_loss.lipschitz)
-        width = (baseline.spread if first else width) if has_kink else None
+        if has_kink:  # targets that were all equal so far had the width of their size
+            width = baseline.spread if first else np.minimum(width, LARGEST_SMOOTHING * baseline.spread)
+        else:
+            width = None
         loss = user_loss.smoothed(width) if has_kink else user_loss
         inv_unit = standardization.target_inv_scale.astype(np.float64)
         lipschitz = np.full(inv_unit.shape, loss.lipschitz, dtype=np.float64)
         if type(loss) in COMPILED:
-            line = clipped_line(loss, symmetric=has_kink and first)
+            line = clipped_line(loss, symmetric=has_kink and (first | (baseline.rms == 0.0)))
             rescaled = line.scaled(inv_unit, standardization.shift.dtype)
         else:
             rescaled = RescaledLoss(loss, 1.0 / inv_unit, lipschitz)
