@@ -254,6 +254,13 @@ def test_moments_merged_by_halves_are_those_of_the_rows(data):
         assert (train.n_rows, held_out.n_rows) == (expected.n_rows, 15)
 
 
+def test_a_split_given_twice_trains_on_the_same_rows_both_times(data):
+    X, y = data
+    split = np.arange(30, 90), np.arange(30)
+    once, twice = (GDLinearRegressorCV(cv=[split] * n).fit(X, y) for n in (1, 2))
+    assert_allclose(twice.mse_path_, np.repeat(once.mse_path_, 2, axis=1), rtol=1e-9)
+
+
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 

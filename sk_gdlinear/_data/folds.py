@@ -76,10 +76,11 @@ class Folds(NamedTuple):
 
     @property
     def are_complements(self):
-        """Whether each split holds out one group, another one each, and trains on all others."""
+        """Whether each split holds out one group, which no other split holds out, and trains on all other groups."""
         use = self.use[self.present]
         held_out, trained = use & HELD_OUT != 0, use & TRAINED != 0
-        return use.shape[0] == use.shape[1] and (held_out != trained).all() and (held_out.sum(axis=0) == 1).all()
+        is_one_each = all((held_out.sum(axis=axis) == 1).all() for axis in (0, 1))
+        return is_one_each and (held_out != trained).all()
 
 
 def _row_numbers(rows, n, number, name):
@@ -93,8 +94,7 @@ def _row_numbers(rows, n, number, name):
             f"The {name} rows of split {number} of cv must be numbers of rows, below {n}: got an array of shape "
             f"{rows.shape} and type {rows.dtype}{largest}. Pass what a splitter's split(X, y) yields."
         )
-    rows = rows.astype(np.intp, copy=False)
-    return rows
+    return rows.astype(np.intp, copy=False)
 
 
 class FoldMoments:
