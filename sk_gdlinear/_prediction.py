@@ -16,8 +16,12 @@ PREDICT_ROWS = 8192
 
 def predictions(model, X):
     """Return ``X @ coef_.T + intercept_``; X may be an array of another library."""
-    if (prediction := _without_checks(model, X)) is not None:
-        return prediction
+    prediction = _without_checks(model, X)
+    return checked_predictions(model, X, model.n_jobs) if prediction is None else prediction
+
+
+def checked_predictions(model, X, n_jobs):
+    """Return the predictions, in ``n_jobs`` threads; model and X are checked first."""
     check_is_fitted(model)
     if has_other_arrays(X) or is_other_array(model.coef_):
         from ._array.fit import predict
@@ -30,7 +34,7 @@ def predictions(model, X):
         X = as_csr(X)
     coef = np.asarray(model.coef_, dtype=np.float64)
     if X.dtype == np.float64:
-        return _in_parts(X, coef, model.intercept_, model.n_jobs)
+        return _in_parts(X, coef, model.intercept_, n_jobs)
     # The offsets of float32 features may exceed their spread by so much that sums in float32 would hold few true
     # digits.
     prediction = np.empty((X.shape[0], *coef.shape[:-1]), dtype=X.dtype)
@@ -43,7 +47,7 @@ def predictions(model, X):
 def _without_checks(model, X):
     """Return the prediction for an array of float64 that needs no conversion; None if something is to be checked.
 
-    A prediction that is finite was made from finite numbers, which takes less time than to check them first.
+    A finite prediction shows that the numbers of X are finite; to check these first would take longer.
     """
     fitted = vars(model)
     if type(X) is not np.ndarray or X.ndim != 2 or X.dtype != np.float64 or "feature_names_in_" in fitted:

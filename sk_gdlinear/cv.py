@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -17,22 +16,21 @@ from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import (
     Interval,
     StrOptions,
     accepts_weights,
     has_other_arrays,
-    is_other_array,
     validate_parameter_constraints,
 )
-from ._cross_validation import KNOWN_SCORES, Grid, Problem, regressor_of, search
-from ._data.checks import check_indices, make_generator
+from ._cross_validation import KNOWN_SCORES, Grid, Problem, search
+from ._data.checks import make_generator
 from ._data.folds import Folds
 from ._data.statistics import StreamStatistics
 from ._fit.path import EPS_L1, EPS_L2, alpha_grid, strongest_alpha
 from ._in_memory import InMemoryMixin
+from ._prediction import checked_predictions
 from .base import GDLinearModel
 from .estimator import GDLinearRegressor
 
@@ -318,15 +316,7 @@ class GDLinearRegressorCV(InMemoryMixin, BaseEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predictions, 1-D if the y fitted was; float32 for float32 X.
         """
-        check_is_fitted(self)
-        if has_other_arrays(X) or is_other_array(self.coef_):
-            from ._array.fit import predict
-
-            return predict(self, X)
-        if issparse(X):
-            check_indices(X)
-        X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=[np.float64, np.float32])
-        return regressor_of(self.coef_, self.intercept_).predict(X)
+        return checked_predictions(self, X, n_jobs=None)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return how metadata is routed: ``groups`` and the like to the splitter, weights to the scorer.
