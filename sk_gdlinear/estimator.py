@@ -14,7 +14,7 @@ from ._fit.build import from_coef
 from ._fit.certificate import certified
 from ._fit.loop import fit_loop
 from ._fit.monitors import end_all
-from ._fit.nonempty_columns import columns_to_fit, of_columns
+from ._fit.nonempty_columns import columns_to_fit, restricted_to
 from ._fit.place import NumPyPlace
 from ._fit.quick import learn_quickly
 from ._fit.report import attributes_after, warning_after
@@ -419,7 +419,7 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
             coef = fitted[0] if coef_init is None else coef
             intercept = fitted[1] if intercept_init is None else intercept
         if (columns := columns_to_fit(X, hyper, coef)) is not None:
-            X, held_out, hyper, coef = of_columns(columns, X, held_out, hyper, coef)
+            X, held_out, hyper, coef = restricted_to(columns, X, held_out, hyper, coef)
         statistics = StreamStatistics.empty(X.shape[1], k, hyper.standardize)
         rows = self._add_rows(statistics, X, Y, training_weight)
         self._check_own(hyper, statistics)

@@ -8,8 +8,7 @@ for the array of all coefficients.
 from dataclasses import replace
 
 from .._data.nonempty_columns import NonemptyColumns
-from .._objective.penalties import is_compiled, nearest_to_zero
-from .._objective.penalties import of_columns as penalty_of_columns
+from .._objective.penalties import is_compiled, nearest_to_zero, penalty_of_columns
 
 
 def columns_to_fit(X, hyper, coef):
@@ -29,8 +28,8 @@ def columns_to_fit(X, hyper, coef):
     return columns if all(map(columns.contain, (nearest_to_zero(hyper.penalty), *starts))) else None
 
 
-def of_columns(columns, X, held_out, hyper, coef):
-    """Return rows, validation rows or None, hyperparameters and coefficients of these columns alone."""
+def restricted_to(columns, X, held_out, hyper, coef):
+    """Return rows, validation rows (or None), hyperparameters and coefficients with these columns alone."""
     part = columns.of_rows(X)
     if held_out is not None:
         held_out = held_out._replace(X=part if held_out.X is X else columns.of_rows(held_out.X))

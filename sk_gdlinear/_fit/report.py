@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._objective.penalties import of_columns, within_bounds
+from .._objective.penalties import penalty_of_columns, within_bounds
 from .certificate import NOT_CERTAIN
 from .state import CURVES
 
@@ -30,7 +30,7 @@ def attributes_after(result, penalty, flat, past, longest=None, columns=None):
         If coefficients are too large for their dtype.
     """
     standardization = result.standardization
-    penalty = penalty if columns is None else of_columns(penalty, columns.numbers)
+    penalty = penalty if columns is None else penalty_of_columns(penalty, columns.numbers)
     coef, intercept = within_bounds(penalty, *standardization.to_user(result.W, result.b), standardization.shift)
     if not np.isfinite(coef).all():
         raise ValueError(

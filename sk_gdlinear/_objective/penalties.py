@@ -485,18 +485,18 @@ def within_bounds(penalty, coef, intercept, shift):
     return bounded, intercept + moved @ shift.astype(np.float64)
 
 
-def of_columns(penalty, columns):
-    """Return a built-in penalty of some of the coefficients; a name, or None, is that of any."""
+def penalty_of_columns(penalty, columns):
+    """Return a built-in penalty of the coefficients of some columns; a name, or None, is returned as it is."""
     if type(penalty) is Box:
         bound = (None if a is None else _of_columns(a, columns) for a in (penalty.lower, penalty.upper))
-        return Box(*bound, of_columns(penalty.penalty, columns))
+        return Box(*bound, penalty_of_columns(penalty.penalty, columns))
     if isinstance(penalty, ElasticNet):
         return ElasticNet(_of_columns(penalty.alpha, columns), penalty.l1_ratio)
     return penalty
 
 
 def _of_columns(values, columns):
-    """Return the numbers of some columns, of one for all or one for each."""
+    """Return the part that belongs to some columns, of numbers for each column; a single number belongs to all."""
     values = np.asarray(values, dtype=np.float64)
     return np.take(values, columns, axis=-1) if values.ndim else values
 
