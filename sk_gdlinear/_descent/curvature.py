@@ -10,7 +10,7 @@ from .newton import LARGEST_DAMPING, Proposal, ProximalNewton
 from .rent_or_buy import Costs
 from .row_sample import SampleInspection
 from .row_sums import Point
-from .smoothing import SMOOTHED_SHARE, is_narrowest, measure, narrowed
+from .smoothing import is_narrowest, measure, narrowed
 
 # For losses with a changing curvature the model's gain is multiplied by this before it counts as what is left.
 SAFETY = 4.0
@@ -22,6 +22,10 @@ WORTH_A_PASS = 0.1
 # Duality gap, relative to the objective, that may be rounding, or 16 eps of the parameters if that is more: it is
 # linear in the rounding of the gradient.
 GAP_ROUNDING = 1e-7
+
+# Largest duality gap of the smoothed loss, relative to that of the exact loss, at which the smoothing is narrowed: it
+# costs the difference.  Where the gap is larger another step is made.
+SMOOTHED_SHARE = 0.5
 
 # Factor on the cost of the epochs so far where a sample shows that much is left to gain (M. Purohit, Z. Svitkina and R.
 # Kumar, "Improving Online Algorithms via ML Predictions", NeurIPS 2018).

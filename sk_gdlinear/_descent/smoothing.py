@@ -20,11 +20,7 @@ NARROWING = 4.0
 # Growth of the largest slope from which objectives before and after a narrower smoothing are not compared.
 STEEPER = 1.2
 
-# The part of the duality gap that the smoothing may not cost: where it costs more, the width is narrowed, and otherwise
-# another step is made.
-SMOOTHED_SHARE = 0.5
-
-# By this is the difference of smoothed and exact loss multiplied, for losses whose dual is not known.
+# Factor on the difference of smoothed and exact loss, for losses whose dual is not known.
 SAFETY = 4.0
 
 
