@@ -18,7 +18,7 @@ Optimization", 2004, section 9.5.1, if there is no penalty.  For losses other th
 estimate, and ``duality_gap`` bounds what is left.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ import numpy as np
 from .._data.second_moments import SecondMoments
 from .._objective.penalties import BoxedElasticNet
 from .duality_gap import gap_of_line
-from .quadratic import Minimum, QuadraticModel
+from .quadratic import QuadraticModel
 from .row_sums import Point
 
 # Damping by the curvature of the squared error, times the shares of rows about which the loss curves and does not: at
@@ -63,6 +63,14 @@ class Proposal(NamedTuple):
     damping: np.ndarray | None = None  # (k,), what the model adds to the second derivative of every row's loss
 
 
+class CentredModel(NamedTuple):
+    """A quadratic model of the loss in the coefficients, with the intercept that is optimal for them."""
+
+    quadratic: QuadraticModel
+    moments: SecondMoments  # of the rows, under the weights of the quadratic model
+    intercept_curvature: float = 1.0  # second derivative by the intercept
+
+
 @dataclass
 class ProximalNewton:
     """Proximal Newton steps, from sums over the rows: those in memory, or those of all partitions on a cluster.
@@ -75,7 +83,7 @@ class ProximalNewton:
     moments: SecondMoments | None = None
     model: QuadraticModel | None = None  # of the squared error
     damping: float = FIRST_DAMPING
-    stalled: bool = field(default=False)  # whether the last step did not lower the objective
+    stalled: bool = False  # whether the last step did not lower the objective
 
     @property
     def is_bought(self):
@@ -112,7 +120,8 @@ class ProximalNewton:
     def proposal(self, objective, point, negligible=0.0):
         """Return the minimum of the model at a point."""
         if objective.loss.is_quadratic:
-            return self._minimum(self.model, self.moments, 1.0, objective.penalty, point, slice(None), negligible)
+            model = CentredModel(self.model, self.moments)
+            return self._minimum(model, objective.penalty, point, slice(None), negligible)
         parts = [self._target_minimum(objective, point, t, negligible) for t in range(len(point.b))]
         joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("W", "b", "slope", "damping"))
         W, b, slope, damping = joined
@@ -142,9 +151,9 @@ class ProximalNewton:
         steps, slope = [], proposal.slope.copy()
         for t, damping in enumerate(proposal.damping):
             target = slice(t, t + 1)
-            model, moments, h = self._target_model(self.sums.curved_moments(objective, point, t), damping)
-            steps.append(self._minimum(model, moments, h, BoxedElasticNet(), here, target, negligible=0.0))
-            slope[target] += self._centred_gradient(here, moments, target) + model.product(steps[-1].W)
+            model = self._target_model(self.sums.curved_moments(objective, point, t), damping)
+            steps.append(self._minimum(model, BoxedElasticNet(), here, target, negligible=0.0))
+            slope[target] += self._centred_gradient(here, model.moments, target) + model.quadratic.product(steps[-1].W)
         return np.concatenate([step.W for step in steps]), np.concatenate([step.b for step in steps]), slope
 
     def move(self, objective, point, proposal, on_block=None):
@@ -201,32 +210,32 @@ class ProximalNewton:
         share = max(curved.count / self.sums.total_weight, 1.0 / self.sums.n_rows)
         # A row that curves the loss after the step, and not before it, is missing in the model.
         damping, targets = max(self.damping * (1.0 - share), LEAST_DAMPING) * share, slice(t, t + 1)
-        model, moments, h = self._target_model(curved, damping)
-        minimum = self._minimum(model, moments, h, objective.penalty.of_target(t), point, targets, negligible)
-        slope = self._centred_gradient(point, moments, targets) + model.product(minimum.W - point.W[targets])
+        model = self._target_model(curved, damping)
+        minimum = self._minimum(model, objective.penalty.of_target(t), point, targets, negligible)
+        change = model.quadratic.product(minimum.W - point.W[targets])
+        slope = self._centred_gradient(point, model.moments, targets) + change
         return minimum._replace(slope=slope, damping=np.array([damping]))
 
     def _target_model(self, curved, damping):
-        """Return the model for one target with a damping, its second moments, and the curvature along the intercept.
+        """Return the model for one target with a damping.
 
         ``curved`` are the second moments of the rows about which its loss curves.
         """
         moments = self.moments.times(damping)
         moments.merge(curved)
         h = moments.count / self.sums.total_weight
-        return QuadraticModel(h * moments.about(self.fit_intercept), self.model), moments, h
+        return CentredModel(QuadraticModel(h * moments.about(self.fit_intercept), self.model), moments, h)
 
-    def _minimum(self, model, moments, h, penalty, point, targets, negligible, rough=0.0):
-        """Return the minimum of a model in which the intercept is optimal; ``h`` is the curvature along it."""
-        W, b = point.W[targets].astype(np.float64), point.b[targets].astype(np.float64)
-        grad_b, gain_b = point.grad_b[targets], 0.0
-        if self.fit_intercept:
-            gain_b = 0.5 * float(np.square(grad_b).sum()) / h
+    def _minimum(self, model, penalty, point, targets, negligible, rough=0.0):
+        """Return the minimum of a model with a penalty, for some targets."""
+        quadratic, moments, h = model
+        W, b, grad_b = point.W[targets].astype(np.float64), point.b[targets].astype(np.float64), point.grad_b[targets]
         grad_W = self._centred_gradient(point, moments, targets)
-        minimum: Minimum = model.minimise(W, grad_W, penalty, negligible, rough)
+        after, gain, exact = quadratic.minimise(W, grad_W, penalty, negligible, rough)
         if self.fit_intercept:
-            b = b - grad_b / h - (minimum.W - W) @ moments.mean
-        return Proposal(minimum.W, b, minimum.gain + gain_b, minimum.exact)
+            b = b - grad_b / h - (after - W) @ moments.mean
+            gain += 0.5 * float(np.square(grad_b).sum()) / h
+        return Proposal(after, b, gain, exact)
 
     def _centred_gradient(self, point, moments, targets):
         """Return the gradient by the coefficients with the intercept that is optimal for them."""

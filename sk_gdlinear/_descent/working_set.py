@@ -14,7 +14,7 @@ import numpy as np
 from .._data.second_moments import second_moments
 from .duality_gap import bounds_of, gap_of_squares
 from .kinks import downhill_slope
-from .newton import Proposal, ProximalNewton
+from .newton import CentredModel, Proposal, ProximalNewton
 from .quadratic import QuadraticModel
 
 # Columns that are added to the working set at once, at most: so many, or so many for each coefficient other than 0.  As
@@ -60,8 +60,8 @@ class WorkingSetNewton(ProximalNewton):
         part = point._replace(W=point.W[:, chosen], grad_W=point.grad_W[:, chosen])
         gap = gap_of_squares(objective.penalty, point, self.fit_intercept)
         is_rough = len(chosen) > FEW_COLUMNS and n_added > MANY_ADDED * len(chosen)
-        rough = ROUGH * gap if is_rough else 0.0
-        minimum = self._minimum(self.model, self.moments, 1.0, penalty, part, slice(None), negligible, rough)
+        rough, model = ROUGH * gap if is_rough else 0.0, CentredModel(self.model, self.moments)
+        minimum = self._minimum(model, penalty, part, slice(None), negligible, rough)
         W = np.zeros(point.W.shape)
         W[:, chosen] = minimum.W
         return Proposal(W, minimum.b, gap, minimum.exact)
