@@ -171,7 +171,7 @@ def check_start(coef_init, intercept_init, d, k):
 
 
 def make_generator(random_state):
-    """NumPy Generator seeded from ``random_state``; None takes fresh entropy, never the global generator."""
+    """Return a NumPy Generator seeded from ``random_state``; None takes fresh entropy, never the global generator."""
     if not isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state)
     return np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4))

@@ -11,7 +11,8 @@ import numpy as np
 
 from .joint_moments import JointMoments, merged
 
-# Numbers in the second moments of all groups together, at most: 1 GB.  Beyond, every split passes over its own rows.
+# Numbers in the second moments of all groups together, at most: 1 GB.  If there would be more, every split passes over
+# its own rows.
 MOST_NUMBERS = 1 << 27
 
 # How a split uses a row: bits.

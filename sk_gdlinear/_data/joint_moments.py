@@ -27,15 +27,17 @@ SPARSE_SHARE = 0.05
 # Mean square about the mean, relative to that about 0, from which it loses few digits to be computed from the latter.
 LEAST_SPREAD = 1e-3
 
-# Scaled values stay below 2 to this power, and their products below the square of it; and the exponents of the factors.
+# Scaled values stay below 2 to the first power, and their products below its square.  The factors are powers of 2 whose
+# exponents are at most the second, in absolute value.
 LARGEST_EXPONENT = 128
 LARGEST_FACTOR_EXPONENT = 1020
 LARGEST = 2.0**LARGEST_EXPONENT
 
-# Numbers up to which columns have sums, as everywhere.
+# Largest absolute value that is summed; ``check_finite`` says of larger ones that their sums are too large.
 LARGEST_SUMMED = 1e307
 
-# Exponent of the factor of a column of zeros, by which its first other number is too large and determines the factor.
+# Exponent of the factor of a column of zeros: so large that the first other number exceeds the largest scaled value and
+# determines a new factor.
 ZERO_FACTOR_EXPONENT = 512
 
 
@@ -154,12 +156,12 @@ class JointMoments:
         return cls(n_rows, targets.count, factor, mean * factor, np.diag(targets.count * rms * rms), low, high)
 
     def about(self, d, fit_intercept):
-        """Return the mean of ``x x^T``, (d, d), and of ``y x^T``, (k, d), about the means, or about 0."""
+        """Return the mean of ``x x^T``, (d, d), and of ``y x^T``, (k, d), about the means, or 0 with no intercept."""
         H, c = self.sums(d, fit_intercept)
         return H / self.count, c.T / self.count
 
     def sums(self, d, fit_intercept):
-        """Return the sums of ``x x^T``, (d, d), and of ``x y^T``, (d, k), about the means, or about 0."""
+        """Return the sums of ``x x^T``, (d, d), and of ``x y^T``, (d, k), about the means, or 0 with no intercept."""
         H, c = self.products[:d, :d], self.products[:d, d:]
         if not fit_intercept:
             H = H + np.multiply.outer(self.mean[:d], self.count * self.mean[:d])
@@ -202,14 +204,14 @@ def moments_of_block(low, high, n, weight_sum, products):
 
 
 def _factor(low, high):
-    """Return powers of two by which numbers between ``low`` and ``high`` become at most 1, as far as there are any."""
+    """Return powers of two by which numbers between ``low`` and ``high`` become at most 1, or the nearest allowed."""
     largest = np.maximum(np.abs(low), np.abs(high))
     exponent = np.clip(-np.frexp(largest)[1], -LARGEST_FACTOR_EXPONENT, LARGEST_FACTOR_EXPONENT)
     return np.ldexp(1.0, np.where(largest > 0.0, exponent, ZERO_FACTOR_EXPONENT))
 
 
 def _common_factor(one, other):
-    """Return a factor for both: that of the first, as far as the numbers of both are not too large in it."""
+    """Return a factor for both: that of the first, except in columns where it makes a number of either too large."""
     low, high = np.minimum(one.low, other.low), np.maximum(one.high, other.high)
     with np.errstate(over="ignore"):
         too_large = ~(np.maximum(np.abs(low), np.abs(high)) * one.factor < LARGEST)

@@ -19,7 +19,7 @@ class NonemptyColumns(NamedTuple):
 
     @classmethod
     def of(cls, X):
-        """Return those of CSR rows; None if they are more than half of all, or if passes over all columns are cheap."""
+        """Return the nonempty columns of CSR rows; None if they are most, or passes over all columns are cheap."""
         d = X.shape[1]
         if not issparse(X) or d < LEAST_COLUMNS or X.nnz > BLOCK_ENTRIES * d:
             return None
@@ -40,13 +40,13 @@ class NonemptyColumns(NamedTuple):
         return np.count_nonzero(values) == (np.count_nonzero(self.take(values)) if values.ndim else 0)
 
     def of_rows(self, X):
-        """Return the rows with these columns alone; CSR rows without entries in others share their values."""
+        """Return the rows with these columns alone; the values are shared if all entries of CSR rows are in them."""
         if not issparse(X):
             return self.take(X)
         place = np.full(self.n_columns, -1, dtype=np.int32 if len(self.numbers) < 2**31 else np.int64)
         place[self.numbers] = np.arange(len(self.numbers))
         indices, values, indptr = place[X.indices], X.data, X.indptr
-        if indices.min(initial=0) < 0:  # rows of a validation set
+        if indices.min(initial=0) < 0:  # only rows of a validation set have entries in other columns
             kept = indices >= 0
             indptr = np.concatenate(([0], np.cumsum(kept)))[indptr].astype(indptr.dtype)
             indices, values = indices[kept], values[kept]

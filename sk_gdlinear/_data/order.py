@@ -13,7 +13,7 @@ STRETCH_RUNS = BLOCK_ROWS // RUN_ROWS
 
 
 def evenly_spaced(n, most):
-    """At most so many of the numbers 0 to ``n - 1``, evenly spaced."""
+    """Return at most ``most`` of the numbers 0 to ``n - 1``, evenly spaced."""
     return np.arange(n, dtype=np.intp) if n <= most else np.linspace(0, n - 1, most).astype(np.intp)
 
 
@@ -48,7 +48,7 @@ def shuffled(n, rng):
         yield rng.permutation(n).astype(np.intp, copy=False)
         return
     n_runs, left = divmod(n, RUN_ROWS)
-    first = int(rng.integers(left + 1))  # the rows in no run are before the first and behind the last one
+    first = int(rng.integers(left + 1))  # rows that belong to no run come before the first and after the last
     rest = np.append(np.arange(first), np.arange(first + n_runs * RUN_ROWS, n)).astype(np.intp, copy=False)
     runs = np.arange(first, first + n_runs * RUN_ROWS, RUN_ROWS, dtype=np.int32 if n < 2**31 else np.int64)
     for part in (rest, runs):

@@ -42,9 +42,10 @@ class Rows(NamedTuple):
 
     @property
     def block_rows(self):
-        """Rows per kernel call; a block of sparse rows has many more entries than columns.
+        """Rows per kernel call.
 
-        The sparse kernel passes over all columns at every call.  With threads all get as many blocks of the same size.
+        The sparse kernel passes over all columns at every call, so a block of sparse rows has many more entries than
+        columns.  With threads the size is such that every thread gets the same number of blocks.
         """
         most = BLOCK_ROWS
         if issparse(self.X):
@@ -59,7 +60,7 @@ class Rows(NamedTuple):
             yield places if self.kept is None else self.kept[places]
 
     def subsample(self, most, rng):
-        """Return these rows, or if there are more than ``most``, about so many of them in runs drawn at random."""
+        """Return these rows, or, if they are more than ``most``, about ``most`` of them in runs drawn at random."""
         n_runs, left = divmod(self.n_rows, RUN_ROWS)
         if self.n_rows <= most:
             return self
@@ -68,7 +69,7 @@ class Rows(NamedTuple):
         return self._replace(kept=places if self.kept is None else self.kept[places])
 
     def sample(self, most):
-        """Return at most so many of the row numbers, evenly spaced."""
+        """Return at most ``most`` of the row numbers, evenly spaced."""
         places = evenly_spaced(self.n_rows, most)
         return places if self.kept is None else self.kept[places]
 

@@ -23,7 +23,10 @@ BLOCK_ENTRIES = 1 << 22
 
 @dataclass
 class SecondMoments:
-    """Weighted second moments of the columns about their mean, float64; or of some with all: of the last ``q``."""
+    """Weighted second moments of p columns about their mean, float64: the products of the last q columns with all p.
+
+    Usually q is p; where some columns are added to others, only the products of the new ones are computed.
+    """
 
     count: float  # sum of weights
     mean: np.ndarray  # (p,)
@@ -46,7 +49,7 @@ class SecondMoments:
     def add_sums(self, count, total, products):
         """Add rows, in place, by their weighted sums of 1, ``z`` and ``z z^T``.
 
-        The last is about 0 and is changed: let offsets be moderate beside the spread of the rows.
+        ``products`` is overwritten.  It is about 0, so offsets should be moderate beside the spread of the rows.
         """
         if not count > 0.0:
             return
@@ -95,7 +98,10 @@ class SecondMoments:
         return SecondMoments(count, mean, products)
 
     def with_columns(self, more):
-        """Return the moments of these columns and of others of the same rows, the last ones, whose ``more`` are."""
+        """Return the moments of these columns and others of the same rows.
+
+        The others come last; ``more`` has their products with all columns.
+        """
         known, last = len(self.mean), more.last
         products = np.empty((len(more.mean),) * 2)
         products[:known, :known] = self.products
@@ -134,7 +140,7 @@ def second_moments(rows, standardization, order=None, columns=None, n_last=None)
     columns : ndarray, default=None
         Column numbers, all by default.
     n_last : int, default=None
-        Compute only the products of so many of the last columns with all; by default those of all.
+        How many columns, the last ones, have their products with all columns computed; by default all of them.
     """
     shift, inv_scale = standardization.shift, standardization.inv_scale
     if columns is not None:

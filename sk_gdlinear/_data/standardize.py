@@ -77,11 +77,11 @@ class Standardization(NamedTuple):
         return (Y - self.target_shift) * self.target_inv_scale
 
     def to_user(self, W, b):
-        """Coefficients (k, d) in the dtype of ``W`` and intercept (k,) in float64, in the units of the data."""
+        """Return coefficients (k, d), of the dtype of ``W``, and intercept (k,), float64, in the units of the data."""
         scale = self.unit[:, None] * self.inv_scale.astype(np.float64, copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):  # ``fit`` raises where coefficients have no number
+        with np.errstate(over="ignore", invalid="ignore"):  # ``fit`` raises if a coefficient is not finite
             coef = np.multiply(W, scale, out=scale).astype(W.dtype, copy=False)
-            # From the rounded coefficients, so that the intercept corrects the shift by their rounding.
+            # The intercept belongs to the rounded coefficients, so that their rounding is not multiplied by the shift.
             shift = self.shift.astype(np.float64, copy=False)
             return coef, b * self.unit + self.target_shift - coef.astype(np.float64, copy=False) @ shift
 
@@ -97,7 +97,7 @@ class Standardization(NamedTuple):
 
 
 def _inverse(scale, dtype, where_zero):
-    """``1 / scale``, and ``where_zero`` where that does not exist in ``dtype``."""
+    """Return ``1 / scale``, and ``where_zero`` where that exceeds the range of ``dtype``."""
     smallest = 1.0 / float(np.finfo(dtype).max)
     return np.divide(1.0, scale, out=np.full_like(scale, where_zero), where=scale > smallest)
 

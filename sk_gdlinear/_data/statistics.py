@@ -70,7 +70,7 @@ class Moments:
         np.copyto(self.mean, self.low, where=(self.low == self.high) & np.isfinite(self.mean))
 
     def spread(self, centre):
-        """Root mean square and largest absolute value about the mean, or about 0 if not ``centre``."""
+        """Return the root mean square and the largest absolute value about the mean, or about 0 if not ``centre``."""
         with np.errstate(over="ignore", invalid="ignore"):
             mean_square = self.square_deviation / self.count
             if not centre:
@@ -110,7 +110,7 @@ def add_moments(X, order, weight, moments):
 
 
 def sparse_block_moments(X, weight):
-    """Weighted mean and sum of squared deviations, least and largest value of each column of CSR rows."""
+    """Return the weighted mean and sum of squared deviations, least and largest value of each column of CSR rows."""
     n, d = X.shape
     total, values, s = weight.sum(), X.data.astype(np.float64), np.repeat(weight, np.diff(X.indptr))
     mean = np.bincount(X.indices, s * values, d) / total
@@ -131,9 +131,9 @@ class StreamStatistics:
     outlier or an old unit of measurement is forgotten when about as many rows again, or twice as many, have passed.
     """
 
-    features: Moments | None
+    features: Moments | None  # of the newer generation
     targets: Moments
-    past_features: Moments | None
+    past_features: Moments | None  # of the generation before
     past_targets: Moments
     n_young: int = 0  # rows in the newer generation
     n_rows: int = 0
@@ -198,7 +198,10 @@ class StreamStatistics:
         return self.targets.merged(self.past_targets)
 
     def mean_intercept(self, coef, fit_intercept):
-        """Return the intercept with which ``coef`` predicts the mean; 0 without standardization, which starts at 0."""
+        """Return the intercept with which ``coef`` predicts the mean; 0 where a descent starts at 0.
+
+        It does so without an intercept, and without standardization.
+        """
         if self.features is not None and fit_intercept:
             return self.recent_targets.mean - coef @ self.recent_features.mean
         return np.zeros(len(coef))
