@@ -15,7 +15,7 @@ SIZES = np.logspace(-3, 3, 49)
 STEP = 1e-4
 TINY_STEP = 1e-8
 
-# Sizes besides at which the slope of its derivative is checked: a kink at 0 shows between the smallest.
+# Further sizes at which the slope of its derivative is checked: a kink at 0 shows between the smallest of them.
 SMALL_SIZES = np.logspace(-9, -3.25, 23)
 
 # Sizes of the coefficients at which proximal steps are checked; the steps are drawn between 1e-2 and 1e2, uneven and
@@ -73,7 +73,7 @@ def check_derivative(loss, spread):
 
 
 def _check_builtin_loss(loss):
-    """Check the parameter of a built-in loss, as that of the estimator is."""
+    """Raise if the parameter of a built-in loss is not one that the estimator would allow."""
     if type(loss) is Huber and not (_is_number(loss.epsilon) and loss.epsilon > 0.0):
         raise ValueError(f"epsilon must be a number above 0, got {loss!r}.")
     if type(loss) is Quantile and not (_is_number(loss.quantile) and 0.0 < loss.quantile < 1.0):

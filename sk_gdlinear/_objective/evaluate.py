@@ -9,8 +9,8 @@ from .._data.threads import map_blocks
 from .derivation import batch_loss
 from .losses import largest_loss
 
-# Rows whose errors are computed at once, so that these stay in cache; numbers of X at most, so that the reference
-# implementation needs little memory; and rows at least.
+# Rows whose errors are computed at once, so that the errors stay in cache.  They are fewer where X has many columns, so
+# that the reference implementation needs little memory: at most so many numbers of X, but at least so many rows.
 BLOCK_ROWS = 1 << 13
 BLOCK_NUMBERS = 1 << 19
 LEAST_ROWS = 512
@@ -40,7 +40,7 @@ def mean_loss(backend, problem, W, b):
 def typical_loss(objective, Y, weight):
     """Return the loss of the median deviation of targets ``Y`` from their median, over all targets.
 
-    It is in standardized units, and outliers do not count.
+    It is in standardized units.  The medians leave out outliers.
     """
     targets = objective.standardization.targets(Y)
     deviation = weighted_median(np.abs(targets - weighted_median(targets, weight)), weight)

@@ -357,8 +357,8 @@ class ClippedLine(NamedTuple):
 def clipped_line(loss, symmetric=False):
     """Return the derivative of a built-in loss over its ``lipschitz`` as a line within bounds.
 
-    Where ``symmetric``, a bool or one for each target, that of a smoothed quantile goes through 0: from the mean every
-    quantile lies on the steep side of its loss, and equal targets are all quantiles of themselves.
+    Where ``symmetric``, a bool or one for each target, that of a smoothed quantile goes through 0, so that its loss is
+    least for errors of 0.  A descent begins with it, near the mean of the targets, and equal targets keep it.
     """
     if type(loss) is SmoothedQuantile:
         offset = np.where(symmetric, 0.0, 0.5 - loss.quantile)
@@ -404,16 +404,16 @@ class RescaledLoss:
     def largest(self, size):
         """Return the largest mean loss of errors of root mean square ``size``, (k,).
 
-        It is that of a mixture of two sizes at most: the concave envelope of the loss as a function of the square of
-        the error, here on a grid of sizes.
+        It is the concave envelope of the loss as a function of the square of the error, here on a grid of sizes: errors
+        of at most two different sizes attain it.
         """
         E, squares, middle = np.multiply.outer(RATIOS, size), RATIOS**2, int(np.flatnonzero(RATIOS == 1.0)[0])
         with np.errstate(over="ignore", invalid="ignore"):
-            dearer = np.fmax(self.value(E), self.value(-E))
+            larger = np.fmax(self.value(E), self.value(-E))
             below, above = slice(middle), slice(middle + 1, None)
             share = ((squares[above] - 1.0) / np.subtract.outer(squares[above], squares[below]).T)[..., None]
-            mixtures = share * dearer[below, None] + (1.0 - share) * dearer[above]
-            return np.fmax(dearer[middle], np.fmax.reduce(mixtures, axis=(0, 1)))
+            mixtures = share * larger[below, None] + (1.0 - share) * larger[above]
+            return np.fmax(larger[middle], np.fmax.reduce(mixtures, axis=(0, 1)))
 
     def _derivative(self, e):
         return self._numbers(self.loss.derivative, "derivative", e)
@@ -444,11 +444,11 @@ def largest_loss(loss, size):
     """
     if isinstance(loss, RescaledLoss):
         return loss.largest(size)
-    # All errors are equal then, on either side: built-in losses are concave in the square of the error.
+    # Built-in losses are concave in the square of the error: the mean is largest where all errors are the same.
     with np.errstate(over="ignore", invalid="ignore"):
         if loss.is_quadratic:
             return loss.value(size)
-        return np.fmax(loss.value(size), loss.value(-size))  # of infinite terms one side may have no value
+        return np.fmax(loss.value(size), loss.value(-size))  # where terms are infinite one side may be NaN
 
 
 def relative_width(loss):
@@ -456,9 +456,10 @@ def relative_width(loss):
     return SMOOTHING * np.sqrt(loss.quantile * (1.0 - loss.quantile)) if type(loss) is Quantile else SMOOTHING
 
 
-# The names of the built-in losses, and the parameters of the estimator that they take.
+# From the names of the built-in losses to their classes, and the parameters of the estimator that these take.
 LOSSES = {"squared_error": (SquaredError, ()), "huber": (Huber, ("epsilon",)), "quantile": (Quantile, ("quantile",))}
 
+# The losses that ``clipped_line`` knows, and hence the kernels.
 COMPILED = (SquaredError, Huber, SmoothedQuantile)
 
 for _public in (Loss, SquaredError, Huber, Quantile):

@@ -30,7 +30,7 @@ class Baseline(NamedTuple):
     intercept: np.ndarray  # (k,), predicts the mean of the targets, in standardized units
     rms: np.ndarray  # (k,), root mean square of the targets about their mean, in units of y
     zero_rms: np.ndarray  # (k,), about 0
-    mean_row: np.ndarray | None = None  # (d,), mean of the standardized rows, 0 but for rounding; None without
+    mean_row: np.ndarray | None = None  # (d,), mean of the standardized rows; None without standardization
 
     @property
     def spread(self):
@@ -39,7 +39,7 @@ class Baseline(NamedTuple):
 
     @property
     def counts(self):
-        """Whether each target counts in the scale of the objective: not a constant one beside others."""
+        """Whether each target counts in the scale of the objective: a constant one only if all are constant."""
         varies = self.rms > 0.0
         return varies if varies.any() else ~varies
 
@@ -113,7 +113,7 @@ class Objective:
         return RescaledLoss(self.user_loss, unit, 1.0 / unit), 1.0 / unit
 
     def in_user_units(self, per_target):
-        """Return the objective in the user's units, summed over targets, of that per target in standardized units."""
+        """Return the objective in the user's units, summed over targets, from that of each in standardized units."""
         with np.errstate(over="ignore", invalid="ignore"):  # the square of a large unit may not be a number
             unit = self.standardization.unit
             objective = float(per_target @ (self.lipschitz * unit * unit))

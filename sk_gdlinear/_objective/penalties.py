@@ -35,8 +35,8 @@ class Penalty(Protocol):
     own strength: the parameters ``alpha`` and ``l1_ratio`` of the estimator are for the penalties that it knows by
     name.  Both methods get arrays of float64, theirs to overwrite.  A constraint is a penalty that is 0 or infinite.
 
-    ``fit`` and the first ``partial_fit`` compare the proximal step with other points by its own objective, and raise
-    ``ValueError`` where it is not the least.
+    ``fit`` and the first ``partial_fit`` compare the result of the proximal step with other points, and raise
+    ``ValueError`` where one of them has a lower objective.
 
     See Also
     --------
@@ -335,11 +335,11 @@ class BoxedElasticNet(NamedTuple):
     def proximal(self, W, step):
         """Return the ``w`` that minimises ``|w - W|^2 / (2 step)`` plus the penalty.
 
-        It is the soft threshold ``soft(W, step l1) / (1 + step l2)``, moved to the nearest bound.  What is averaged is
-        ``W`` before this step, together with the steps, and the answer is the proximal step from the average: it has
-        the zeros that an average of answers would blur (L. Xiao, "Dual Averaging Methods for Regularized Stochastic
-        Learning and Online Optimization", JMLR 11, 2010), and where descent has converged it is the optimum whatever
-        the steps were.
+        It is the soft threshold ``soft(W, step l1) / (1 + step l2)``, moved to the nearest bound.  ``W`` before this
+        step and the step size are averaged; the parameters reported are the proximal step from the average.  They have
+        exact zeros, which an average of results would not have (L. Xiao, "Dual Averaging Methods for Regularized
+        Stochastic Learning and Online Optimization", JMLR 11, 2010), and where the descent has converged they are the
+        optimum, whatever the step sizes were.
         """
         if self.is_zero or (self.lower is None and step == 0.0):
             return W
@@ -369,7 +369,8 @@ class RescaledPenalty:
     def value(self, W):
         """Return the penalty per target, shape (k,).
 
-        Coefficients meet a constraint up to rounding only: where they do not, it is that of the nearest ones that do.
+        Coefficients may violate a constraint by rounding.  Where the penalty is infinite it is that of the nearest
+        coefficients that are allowed.
         """
         values = []
         for w in self._coef(W):
@@ -389,7 +390,7 @@ class RescaledPenalty:
 
     def proximal(self, W, step):
         """Return the ``w`` that minimises ``|w - W|^2 / (2 step)`` plus the penalty."""
-        if not step > 0.0:  # there is none yet, or the schedule is at 0
+        if not step > 0.0:  # no step is in the average yet, or the schedule is at 0
             return W
         coef, varies, limits = self._coef(W), self.scale > 0.0, np.finfo(np.float64)
         with np.errstate(over="ignore", under="ignore"):
@@ -412,7 +413,7 @@ def penalty_value(penalty, w):
     Raises
     ------
     ValueError
-        If it is none, for coefficients that are numbers.
+        If it is an array, or NaN for finite coefficients.
     """
     value = np.asarray(penalty.value(w.copy()))
     if value.shape != ():
@@ -432,7 +433,7 @@ def proximal_step(penalty, w, step):
     Raises
     ------
     ValueError
-        If there is not a number for each, for coefficients that are numbers.
+        If there is not one number for each coefficient, or not a finite one for finite coefficients.
     """
     v = np.asarray(penalty.proximal(w.copy(), step.copy()), dtype=np.float64)
     if v.shape != w.shape or (not np.isfinite(v).all() and np.isfinite(w).all()):
@@ -463,17 +464,18 @@ def nearest_to_zero(penalty):
 
 
 def positive(penalty):
-    """Return a penalty besides which no coefficient is negative."""
+    """Return the penalty with the constraint, in addition, that no coefficient is negative."""
     if type(penalty) is Box:
         return Box(np.maximum(bounds(penalty)[0], 0.0), penalty.upper, penalty.penalty)
     return Box(lower=0.0, penalty=penalty)
 
 
 def within_bounds(penalty, coef, intercept, shift):
-    """Return coefficients within the bounds, if there are any, and the intercept that makes good for it.
+    """Return coefficients moved to the bounds of a ``Box``, and the intercept that makes good for the change.
 
-    They were within them, and at them, up to rounding, but for constant columns.  ``shift`` are the values of those, or
-    0.
+    Rounding may have left a coefficient outside of the bounds, or near the bound that it should be at; that of a
+    constant column may be outside of them by more.  Predictions stay the same where the features are ``shift``, (d,),
+    which has the values of the constant columns.
     """
     if type(penalty) is not Box:
         return coef, intercept
