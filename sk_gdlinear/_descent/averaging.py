@@ -14,10 +14,12 @@ RESTART_THRESHOLD = 0.02
 
 
 def averaging_weight(t):
-    r"""Weight of the newest of ``t`` averaged iterates, :math:`(\kappa + 1) / (t + \kappa)`.
+    r"""Return the weight of the newest of ``t`` averaged iterates, :math:`(\kappa + 1) / (t + \kappa)`.
 
-    The first iterate gets weight 1.  Source: O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth
-    Optimization", ICML 2013, section 4 (polynomial-decay averaging).
+    :math:`\kappa` is ``AVERAGING_DECAY``.  The first iterate gets weight 1.
+
+    Source: O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013, section 4
+    (polynomial-decay averaging).
     """
     return (AVERAGING_DECAY + 1.0) / (t + AVERAGING_DECAY)
 

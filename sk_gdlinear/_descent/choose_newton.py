@@ -18,7 +18,7 @@ MOST_FREEDOM = 1e8
 
 
 def choose_newton(backend, rows, objective, fit_intercept, column_squares, moments=None):
-    """Return the object that makes Newton steps and its ``Costs``; None twice where a matrix would be too large.
+    """Return the object that makes Newton steps and its ``Costs``; both None where a matrix would be too large.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""The curvature of all rows: when it is bought, epochs with it, and what it says is left to gain."""
+"""The curvature of all rows: when it is bought, epochs with it, and what it says is left to gain.
+
+To buy it is to compute it, once, at a price in epochs: see ``rent_or_buy``.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -100,7 +103,7 @@ class Curvature:
         self.buys_next, self.reason = True, reason
 
     def buy(self, objective):
-        """Buy it, if that has not been done."""
+        """Compute the curvature of all rows, if that has not been done."""
         if not self.is_bought:
             self.newton.buy(objective)
 
@@ -150,10 +153,11 @@ class Curvature:
     def remaining_gain(self, objective, state, limit=np.inf):
         """Return by how much the objective can still fall at the point of a step, over all rows.
 
-        It is infinite where the minimum of the model was not found.  For other losses than the squared error the model
-        only estimates it.  Where that estimate is well below ``limit``, the duality gap takes its place, if the
-        conjugates of loss and penalty are known; above it, it does not count as less than twice the limit.  With the
-        narrowest smoothing of a kink it is that of the smoothed loss, and where the gap may be rounding the estimate.
+        It is what the model says, infinite where the minimum of the model was not found.  For other losses than the
+        squared error that is only an estimate.  If the conjugates of loss and penalty are known, the duality gap is
+        returned where the estimate is well below ``limit``, or the smaller of the two where the gap may be rounding; an
+        estimate that is not well below ``limit`` counts as at least twice the limit.  The gap is that of the
+        exact loss, but that of the smoothed loss where the smoothing cannot be narrower.
         """
         gain = self.model_gain(objective, state)
         if not has_gap(objective):
@@ -196,7 +200,7 @@ class Curvature:
         return max(FALLBACK_TOL, self.newton.sums.eps) * objective.null_value
 
     def gap(self, objective, state, limit):
-        """Return the duality ``Gap`` at the point of a step, as good as it gets where it is above ``limit``."""
+        """Return the duality ``Gap`` at the point of a step; a second pass may lower one above ``limit``."""
         if self.newest_gap is None or self.newest_gap[0] is not state.proposal:
             self.newest_gap = state.proposal, self.newton.gap(objective, state.point, state.proposal, limit)
         return self.newest_gap[1]

@@ -16,7 +16,7 @@ from .._data.second_moments import SecondMoments, second_moments
 # the moments anew takes no more work.
 MOST_CHANGED = 0.75
 
-# Weights that are kept for this, over all targets: 32 MB.
+# Weights of rows that are kept from one point to the next, over all targets, at most: 32 MB.
 MOST_WEIGHTS = 1 << 22
 
 

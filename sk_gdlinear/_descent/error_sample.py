@@ -1,4 +1,4 @@
-"""The errors of a sample of the rows: their size, and the share of the rows about which the loss curves."""
+"""The errors of a sample of the rows: their size, and the mean second derivative of the loss."""
 
 import numpy as np
 

@@ -49,7 +49,7 @@ def _coordinate_descent(H, w, q, l1, l2, lower, upper, sweeps, tolerance):
 
 
 def _violation(H, w, q, l1, l2, lower, upper):
-    """Return half the sum of squares of the slopes downhill, by which each variable violates the conditions."""
+    """Return half the sum of squares of the slopes downhill, which are all 0 at the minimum."""
     downhill = downhill_slope(w, q + l2 * w, l1, lower, upper)
     return 0.5 * float(np.square(downhill[np.diag(H) + l2 > 0.0]).sum())
 

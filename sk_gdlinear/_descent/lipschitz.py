@@ -37,8 +37,9 @@ class LipschitzConstants(NamedTuple):
 def lipschitz_constants(backend, rows, standardization, fit_intercept, shuffle, moments=None):
     """Return ``beta`` and ``lambda_1`` of the rows.
 
-    ``lambda_1`` is that of a sample of all rows, or of all if their ``SecondMoments`` are given, those of few rows.  If
-    many rows are visited in their own order, long blocks may hold similar rows: then it is the largest of any block.
+    ``lambda_1`` is computed from the ``moments`` of all rows where these are given, and otherwise from a sample of the
+    rows.  If many rows are visited in their own order, long blocks may hold similar rows: then it is the largest of the
+    blocks' own, each from a sample of the block.
     """
     row_norm = max(
         map_blocks(lambda order: backend.max_row_norm(rows, order, standardization, fit_intercept), rows.blocks())

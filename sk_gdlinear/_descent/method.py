@@ -48,7 +48,7 @@ class MiniBatchDescent:
     carried: CarriedAverage | None = None  # where coefficients are averaged over different numbers of updates
     cache: dict = field(default_factory=dict)
     last_pass: LastPass = LastPass()
-    notes: list = field(default_factory=list)  # what was done besides, in words
+    notes: list = field(default_factory=list)  # what was done on the way, in words
     mean_evaluation: tuple[Objective, Evaluation] | None = None  # the newest one of predicting the mean
     newest_scale: tuple[Objective, Point | None, float] | None = None  # the scale of gains, and where it was computed
 
@@ -175,7 +175,7 @@ class MiniBatchDescent:
         return total if np.isfinite(state.iterate.W).all() else np.inf
 
     def _begins_newton(self):
-        """Whether the next epoch is a Newton step: rent or buy; a sample may say that much rent is still to come."""
+        """Whether the next epoch is a Newton step: epochs have cost enough, or a sample says that many would follow."""
         curvature, n_epochs = self.curvature, self.state.n_epochs
         if curvature is None or curvature.begins(n_epochs):
             return curvature is not None
@@ -214,7 +214,7 @@ class MiniBatchDescent:
             self.state.iterate.average[1][...] = objective.baseline.intercept - self.reported()[0] @ mean_row
 
     def _prepare_epoch(self):
-        """Turn on variance reduction in the second epoch, restart the average."""
+        """Turn on variance reduction in the second epoch; restart the average while it is on, or where it lags."""
         it = self.state.iterate
         if self.reduces_variance and self.state.n_epochs > 0 and not self.state.reduction.is_on:
             self._reduce_variance()

@@ -1,6 +1,6 @@
 r"""Descent in the metric of the data: proximal Newton steps from the exact gradient of all rows.
 
-With the second moments of the rows about which the loss curves,
+With the second moments of the rows, weighted by the second derivative of the loss,
 
 .. math:: H = \frac{1}{\sum_i s_i} \sum_i s_i \, \psi'(e_i) \, z_i z_i^\top,
 
@@ -29,23 +29,24 @@ from .duality_gap import gap_of_line
 from .quadratic import QuadraticModel
 from .row_sums import Point
 
-# Damping by the curvature of the squared error, times the shares of rows about which the loss curves and does not: at
-# first, its least and its largest, and the most by which it is multiplied or divided after a step, with the power of
-# the step's share that this follows.
+# Damping for losses other than the squared error: this multiple of the curvature of the squared error is added to the
+# model, times c (1 - c) with c the mean second derivative of the loss.  It begins with the first and stays between the
+# next two; after a step of a share t of the full one it is multiplied by t to the power of -SHARE_POWER, divided by
+# MORE_DAMPING, and by MORE_DAMPING at most.
 FIRST_DAMPING = 0.5
 LEAST_DAMPING = 1e-10
 LARGEST_DAMPING = 1e4
 MORE_DAMPING = 10.0
 SHARE_POWER = 1.5
 
-# The part of the model's gain by which the objective falls at least after a step of the right length; shares of a step
-# among which the best is looked for where it falls by less; and the part of the model's gain, times the share, with
-# which the step counts as one at all.
+# A full step is accepted where the objective falls by at least this part of what the model says.  Otherwise the best of
+# these shares of the step is made; it counts as stalled where the objective falls by less than LEAST_FALL of the share
+# times what the model says.
 EXPECTED_FALL = 0.5
 SHARES = np.append(np.arange(10.0, 1.0, -1.0) / 10.0, 0.125 * 0.5 ** np.arange(9.0))
 LEAST_FALL = 0.05
 
-# By how much derivatives may be out of bounds, as a factor, for a second step in the model to be worth a pass.
+# Largest ratio of a derivative to its bound at which a second step in the model is worth a pass.
 SECOND_STEP = 1.01
 
 # Rise of the objective, relative to it, that may be rounding.
@@ -95,7 +96,7 @@ class ProximalNewton:
         self.hold(self.sums.second_moments(objective))
 
     def hold(self, moments):
-        """Hold the second moments of all rows."""
+        """Take the second moments of all rows."""
         self.moments = moments
         self.model = QuadraticModel(moments.about(self.fit_intercept))
 
@@ -208,7 +209,7 @@ class ProximalNewton:
         """Return the minimum of the model for one target, with the curvature of its loss at the point."""
         curved = self.sums.curved_moments(objective, point, t)
         share = max(curved.count / self.sums.total_weight, 1.0 / self.sums.n_rows)
-        # A row that curves the loss after the step, and not before it, is missing in the model.
+        # The damping stands for rows at which the second derivative is 0 before the step, but not after it.
         damping, targets = max(self.damping * (1.0 - share), LEAST_DAMPING) * share, slice(t, t + 1)
         model = self._target_model(curved, damping)
         minimum = self._minimum(model, objective.penalty.of_target(t), point, targets, negligible)
@@ -217,10 +218,7 @@ class ProximalNewton:
         return minimum._replace(slope=slope, damping=np.array([damping]))
 
     def _target_model(self, curved, damping):
-        """Return the model for one target with a damping.
-
-        ``curved`` are the second moments of the rows about which its loss curves.
-        """
+        """Return the model for one target: the second moments under the curvature of its loss, and a damping."""
         moments = self.moments.times(damping)
         moments.merge(curved)
         h = moments.count / self.sums.total_weight

@@ -69,7 +69,7 @@ class QuadraticModel:
     H : ndarray of shape (d, d)
         Positive semi-definite.
     reference : QuadraticModel, default=None
-        Of all rows, where H is of some of them, damped: which directions are flat is then decided by the reference.
+        The model of all rows, where H is that of some rows, damped.  It then decides which directions are flat.
     """
 
     def __init__(self, H, reference=None):
@@ -91,9 +91,9 @@ class QuadraticModel:
             Parameters and the gradient of the loss there, in float64.
         penalty : BoxedElasticNet or RescaledPenalty
         negligible : float, default=0.0
-            What may be left to gain, in units of the objective.
+            How much may be left to gain, in units of the objective.
         rough : float, default=0.0
-            With kinks, what may be left to gain if coordinate descent reaches it without Newton steps.
+            With kinks, how much may be left to gain where coordinate descent alone comes as far.
         """
         if not W.size:  # no column varies, or none is in a working set
             return Minimum(W, 0.0, True)
@@ -177,8 +177,8 @@ class QuadraticModel:
     def _newton_on_support(self, w, q, penalty, noise):
         """Minimise over the coefficients that are neither 0 nor at a bound, in place, as far as signs stay.
 
-        Where they are more than the rank of their matrix, as many steps are made as are too many of them: each step
-        along a flat direction ends where one more is 0.
+        Where there are more of them than the rank of their matrix, one step is made for each in excess: a step along a
+        flat direction ends where one more coefficient is 0 or at a bound.
         """
         for n_steps in count():
             free, A, slope = free_system(self.H, w, q, *penalty)

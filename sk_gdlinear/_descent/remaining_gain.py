@@ -1,7 +1,7 @@
 """What is left to gain, as a sample of the rows tells it before Newton steps are made, and the scale of gains.
 
 The gradient of all rows is known from the pass that evaluated the parameters, a ``Point``.  The curvature is that of a
-sample, times the share of the rows about which the loss curves.  After a Newton step ``curvature`` tells what is left.
+sample, times the mean second derivative of the loss.  After a Newton step ``curvature`` tells what is left.
 """
 
 import numpy as np
@@ -55,10 +55,10 @@ def objective_scale(objective, rows, newton):
 
 
 def estimated_gain(curvature, backend, problem, point, n_epochs, limit):
-    """Return what is left to gain by a sample of rows, and whether that is all; 0 if a sample costs too much.
+    """Return what is left to gain by a sample of the rows, and whether all columns count in it.
 
-    Columns that the sample does not represent may add to it.  They are not looked at where the others leave more than
-    ``limit``.
+    It is 0, without any column, while a sample costs too much.  Columns that the sample does not represent may add to
+    it; a sample for them is drawn only where the others leave no more than ``limit``.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def estimated_gain(curvature, backend, problem, point, n_epochs, limit):
 
 
 def is_much_left(curvature, backend, problem, point, n_epochs, scale):
-    """Return whether a sample says that so much is left, relative to the scale, that many more epochs would follow."""
+    """Return whether a sample says that so much is left to gain that many more epochs would follow."""
     limit = MUCH_LEFT * curvature.positive_tol * scale
     return estimated_gain(curvature, backend, problem, point, n_epochs, limit)[0] > limit
 
@@ -92,7 +92,7 @@ def is_confirmed(curvature, backend, problem, point, limit):
     gain, is_all = 0.0, False
     if point is not None:
         share = curved_share(backend, problem, point.W, point.b)
-        if problem.loss.is_quadratic or share > 1.0 / problem.rows.n_rows:  # else no error is where the loss curves
+        if problem.loss.is_quadratic or share > 1.0 / problem.rows.n_rows:  # else all second derivatives are 0
             gain, is_all = curvature.inspection.gain(problem, point, share, limit)
     if not is_all and curvature.precondition is False:
         return gain <= limit
@@ -104,8 +104,9 @@ def is_confirmed(curvature, backend, problem, point, limit):
 def inspected_gain(curvature, objective, problem, point, limit):
     """Return what is left to gain at a point, and whether that is known.
 
-    It is computed with the curvature of all rows, or of a sample where that is enough: of a quadratic loss.  For other
-    losses Newton steps are made from there until duality gaps show whether it is more than ``limit``.
+    For squared errors it is computed with the curvature of all rows, or of a sample of many rows.  For other losses
+    Newton steps are made from the point until duality gaps show whether it is more than ``limit``; where no gap can be
+    computed the model decides.
     """
     rows = problem.rows
     is_plain = type(curvature.newton) is ProximalNewton and objective.loss.is_quadratic
@@ -122,9 +123,10 @@ def inspected_gain(curvature, objective, problem, point, limit):
 
 
 def _gain_by_steps(curvature, objective, state, limit):
-    """Return a bound of what is left to gain at the point of a step, at most twice as much where steps can show that.
+    """Return an upper bound of what is left to gain at the point of a step.
 
-    No parameters have an objective below what the gaps at this point and at later ones leave.
+    Steps are made from there, and the gap at each point bounds the objective of all parameters from below.  They end
+    when what is left is at most ``limit``, or is known to be more than that and at least half of the bound.
     """
     gap, lipschitz, units = curvature.gap(objective, state, limit), objective.lipschitz, 1.0
     value, least, here = gap.least.sum() + gap.exact, gap.least, gap.exact

@@ -26,11 +26,11 @@ SAMPLE_ROWS_PER_COLUMN = 2
 # If the mean square of a column exceeds that in the sample by more than this factor, the sample does not represent it.
 MAX_SAMPLE_RATIO = 4.0
 
-# The square of a value, relative to the mean square of its column, from which its row belongs to the other stratum.  So
-# does at most one row of a hundred for each column.
+# The square of a value, relative to the mean square of its column, from which its row belongs to the other stratum.
+# That holds at most one row in a hundred for each column.
 LARGE = 100.0
 
-# Numbers that are looked at at once, and rows of a block at least.
+# Numbers of X in a block of rows whose large values are looked for, and rows of a block at least.
 BLOCK_NUMBERS = 1 << 20
 FEWEST_BLOCK_ROWS = 256
 
@@ -42,7 +42,7 @@ SAMPLE_DAMPING = 1e-9
 class Sample(NamedTuple):
     """The curvature by a sample of the rows."""
 
-    factor: float  # of gains by the model
+    factor: float  # by which gains of the model are multiplied
     known: np.ndarray  # numbers of the columns that it represents
     H: np.ndarray | None = None  # second moments of these columns
     model: QuadraticModel | None = None
@@ -64,7 +64,7 @@ class SampleInspection:
         return self.sample is not None and self.sample.knows_all
 
     def gain(self, problem, point, curved_share, limit):
-        """Return what is left to gain at a point, and whether that is all.
+        """Return what is left to gain at a point, and whether all columns count in it.
 
         If the columns that evenly spaced rows represent leave no more than ``limit``, rows with large values in the
         others are looked for.

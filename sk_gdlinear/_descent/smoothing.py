@@ -3,8 +3,8 @@ r"""The width over which a kink of the loss is smoothed, once Newton steps have 
 The derivatives of the smoothed pinball loss are a point of the dual problem of the loss itself, and the duality gap is
 what the smoothing costs and what is left to gain besides (R. Koenker, "Quantile Regression", 2005, section 6.2, has the
 dual).  So the width is narrowed until the gap is small, whatever the distribution of the errors: ties of the targets
-show in it.  With a user-defined penalty, whose conjugate is not known, only its first part is computed, and for a
-user-defined loss the difference between the smoothed and the exact loss takes its place.
+show in it.  With a user-defined penalty, whose conjugate is not known, only what the smoothing costs is computed; for
+a user-defined loss the difference between the smoothed and the exact loss takes its place.
 """
 
 from dataclasses import replace
@@ -74,7 +74,8 @@ def _narrower_width(objective):
 def slightly_narrowed(objective, errors_size, share):
     """Return the objective with the width moved, with weight ``share``, to that for errors of this size.
 
-    Where its largest slope grows by little the loss itself stays the same.  Returned is also whether it is another.
+    Where its largest slope grows by little the loss itself stays the same.  The second value returned is whether it is
+    another.
     """
     narrower = objective.with_width(objective.narrower_width(errors_size, share))
     if (narrower.lipschitz < STEEPER * objective.lipschitz).all():

@@ -25,7 +25,6 @@ from .schedule import Schedule
 # epochs where single rows have large norms (20,000 x 1,000), 2 a quarter more where columns are nearly collinear.
 STALENESS_FACTOR = 1.5
 
-
 # Factor of the adaptive schedule, as in SGDRegressor, and the fraction of the first step below which it ends.
 ADAPTIVE_FACTOR = 0.2
 ADAPTIVE_FLOOR = 1e-6

@@ -17,8 +17,8 @@ from .kinks import downhill_slope
 from .newton import CentredModel, Proposal, ProximalNewton
 from .quadratic import QuadraticModel
 
-# Columns that are added to the working set at once, at most: so many, or so many for each coefficient other than 0.  As
-# many coefficients of a mini-batch epoch, the largest, are the start.
+# Columns that are added to the working set at once, at most: so many, or so many for each coefficient other than 0.
+# The steps start from the largest coefficients of the mini-batch epochs, as many as the first number.
 LEAST_ADDED = 30
 ADDED_PER_COEFFICIENT = 2
 

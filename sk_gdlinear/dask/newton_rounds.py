@@ -9,9 +9,10 @@ r"""Rounds of local SGD and Newton steps over partitions of the rows on other ma
    another objective the better of both points is taken.
 2. Every further round is a proximal Newton step, ``ProximalNewton``: the new parameters minimise the model of second
    moments, gradient and penalty, and one task returns loss and gradient there, :math:`d` numbers for each target.  For
-   squared errors the second moments are those of the first round.  For other losses the task also returns those of the
-   rows about which the loss curves, :math:`d^2` numbers for each target.  Where the objective does not fall enough, one
-   task returns the losses after shares of the step, a few numbers, and one more the point after the best of them.
+   squared errors the second moments are those of the first round.  For other losses the task also returns those
+   weighted by the second derivative of the loss, :math:`d^2` numbers for each target.  Where the objective does not
+   fall enough, one task returns the losses after shares of the step, a few numbers, and one more the point after the
+   best of them.
 
 Gradients and second moments are those of all rows, so what is left to gain is known after every round, also the first;
 for other losses than the squared error one more task returns the sums of the duality gap, where the model says that

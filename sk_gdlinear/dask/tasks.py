@@ -94,7 +94,7 @@ def targets_loss_and_gradient(rows, number, broadcast, W, b, share):
 
 
 def gradient_and_curvature(rows, broadcast, W, b):
-    """Return ``loss_and_gradient``, and of each target the second moments of the rows about which its loss curves."""
+    """Return ``loss_and_gradient``, and for each target the second moments weighted by the curvature of its loss."""
     sums, here = _sums(rows, broadcast), Point(W, b, None, None, None)
     curved = [sums.curved_moments(broadcast.objective, here, t) for t in range(len(b))]
     return *sums.gradient_and_losses(broadcast.objective, W, b), *curved
