@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # From the name of a penalty to the share of its absolute values; None takes the parameter ``l1_ratio``.
 PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None}
 
-# Types of values of which equal ones are equally allowed.
+# Types of parameter values that need no second check: a value equal to one that was checked is allowed as well.
 PLAIN = str, int, float, bool, type(None)
 
 
@@ -193,9 +193,9 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
         users = self.random_state if isinstance(self.random_state, np.random.RandomState) else None
         users_position = None if users is None else users.get_state()
         try:
-            # Whatever the caller chose.
+            # These settings are used whatever the caller chose.
             settings = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
-            # Other libraries have threads of their own.
+            # Arrays of other libraries are computed with those libraries' own threads.
             size = 0 if has_other_arrays(args[0]) else n_numbers(args[0])
             with settings, threads(self.n_jobs, size):
                 warning = method(*args)
@@ -346,7 +346,7 @@ class GDLinearModel(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Base
 
 @lru_cache(maxsize=256, typed=True)
 def _check_once(estimator_class, *values):
-    """Raise if a value of a parameter is not allowed; called once for the same values."""
+    """Raise if a value of a parameter is not allowed; by the cache the same values are checked once."""
     constraints = estimator_class._parameter_constraints
     parameters = dict(zip(constraints, values, strict=True))
     check_numbers(parameters)

@@ -230,7 +230,7 @@ def _curvature(backend, rows, statistics, hyper, objective, batch_size, moments=
 
 def adapt(iterate, hyper, average):
     """Return the iterate without intercept if ``fit_intercept`` is False, and with an average if ``average``."""
-    if not hyper.fit_intercept:  # there may have been one before
+    if not hyper.fit_intercept:  # earlier calls may have fitted one
         iterate.b[...] = 0.0
         if iterate.mean_b is not None:
             iterate.mean_b[...] = 0.0

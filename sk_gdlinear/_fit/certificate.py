@@ -1,4 +1,4 @@
-"""Whether a descent that cannot tell has converged, by the second moments of its rows, once it has stopped.
+"""Whether a descent that has stopped has converged, by the second moments of its rows, if it cannot tell itself.
 
 With steps of the user's own, without standardization, and where second moments are not computed on the way, the gains
 of the last epochs decide when to stop.  They may shrink because the minimum is near, or because the steps are small or
@@ -60,7 +60,7 @@ def _left(judge, tol):
 
 
 def _counts_all(judge, penalty, coef):
-    """Whether the coefficients of constant columns, which standardized variables do not have, add no penalty."""
+    """Whether the coefficients of constant columns, which standardized variables leave out, have the least penalty."""
     constant = judge.standardization.inv_scale == 0.0
     if penalty is None or not constant.any():
         return True

@@ -39,7 +39,7 @@ class EpochRecord:
     targets: dict[str, Any] | None = None  # ``Moments`` of their targets; None before the first chunk
     typical: float | None = None  # scale of the loss, of errors of the median size; for losses that need it
     parameters: tuple[np.ndarray, np.ndarray] | None = None  # coefficients and intercept before this epoch
-    agreed: int = 0  # of ``Stopping``
+    agreed: int = 0  # epochs in a row with little left to gain, see ``Stopping``
     best_loss: float = np.inf
     best_epoch: int = 0  # from 1; 0 without a validation set
     best: dict[str, Any] | None = None  # fitted attributes after the best epoch
@@ -102,8 +102,8 @@ def _is_valid(name, value):
     return type(value) is float or (name == "typical" and value is None)
 
 
-class Training(NamedTuple):
-    """The training objective of an epoch."""
+class TrainingObjective(NamedTuple):
+    """The training objective after an epoch, and what it is compared with."""
 
     standardized: float  # in the units in which gains are compared
     objective: float  # in the user's units
@@ -217,7 +217,8 @@ class EpochJudge:
         if record.parameters is not None:
             before = sum(objectives_of(*over_rows, *record.parameters)[:2])
             gain = max(float((before / square).sum()) - standardized, 0.0)
-        return Training(standardized, float(((losses + penalties) * unit * unit).sum()), scale, r2, gain)
+        objective = float(((losses + penalties) * unit * unit).sum())
+        return TrainingObjective(standardized, objective, scale, r2, gain)
 
     def _targets(self, record, k):
         """Return the moments of the training targets."""
@@ -231,15 +232,15 @@ class EpochJudge:
         targets = self._targets(record, len(parameters[1]))
         objective = record.total / float(targets.count) if targets.count else np.nan
         if np.isinf(hyper.loss.lipschitz):  # the loss itself, as in ``fit``
-            return Training(objective, objective, abs(objective))
+            return TrainingObjective(objective, objective, abs(objective))
         if record.typical is not None:
-            return Training(objective, objective, record.typical)
+            return TrainingObjective(objective, objective, record.typical)
         rms, _ = targets.spread(hyper.fit_intercept)
         null, penalty = 0.5 * float(rms @ rms), 0.0
         if hyper.penalty is not None:
             penalty = sum(penalty_value(hyper.penalty, w.astype(np.float64)) for w in parameters[0])
         r2 = 1.0 - (objective - penalty) / null if null > 0.0 else np.nan
-        return Training(objective, objective, null, float(r2))
+        return TrainingObjective(objective, objective, null, float(r2))
 
     def _validate(self, record, hyper, parameters):
         """Return the validation loss in the user's units, the loss to select by, and that of the training mean."""

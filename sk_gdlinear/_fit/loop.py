@@ -7,8 +7,8 @@ import numpy as np
 
 from .stopping import ExtrapolatedGain, Stopping
 
-# Descent with a given step has diverged when the objective exceeds this many times that of predicting zero; from a
-# start whose objective is that large already, when it rises by this factor.
+# Descent with a given step has diverged when the objective is more than DIVERGED times that of predicting zero, or of
+# the start if that is larger; from a start that is so far off itself, when it rises by a factor of RISEN.
 DIVERGED = 1e3
 RISEN = 1.1
 
@@ -43,7 +43,7 @@ class Method(Protocol):
     reduces_variance: bool = False
     is_smoothed: bool = False  # whether a kink of the loss is smoothed, over a width that is narrowed
     is_stuck: bool = False  # whether further epochs change nothing, though the minimum may not be reached
-    notes: tuple | list = ()  # what was done besides, in words: that variance was reduced from an epoch on, and such
+    notes: tuple | list = ()  # what was done on the way, in words: that variance was reduced from an epoch on, and such
 
     @property
     def monotone(self):
@@ -195,8 +195,8 @@ def fit_loop(method, max_iter, tol, patience, rng, validation=None, monitors=())
 def fit_once(method, rng, start, call, monitors=()):
     """Make the one epoch of ``partial_fit``, which is call number ``call``; return the ``Result``.
 
-    A descent that began long ago has left the mean of the targets behind it, so its objective is compared with that of
-    predicting their mean.
+    Divergence is judged by the objective of predicting the mean of the targets, not zero: a descent that began in an
+    earlier call has come as near as that.
     """
     run = _Run(method, None, monitors)
     run.reference_objective = max(method.objective.null_value, ROUNDING * method.zero_objective)

@@ -26,7 +26,7 @@ class Monitor:
 
 
 def end_all(monitors, stop_reason, notes):
-    """Call the last method of every monitor."""
+    """Call ``end`` of every monitor."""
     for monitor in monitors:
         monitor.end(stop_reason, notes)
 
@@ -56,7 +56,7 @@ class VerboseMonitor(Monitor):
         return False
 
     def end(self, stop_reason, notes):
-        """Print why ``fit`` stopped, and what it did besides."""
+        """Print why ``fit`` stopped, and what it did on the way."""
         if stop_reason is not None:
             print("; ".join((f"stopped: {stop_reason}", *notes)))
 

@@ -23,8 +23,8 @@ from .._objective.penalties import ElasticNet, positive
 # What may be left to gain at a point of a path, relative to half the mean square of the targets.
 NEGLIGIBLE = 1e-12
 
-# Sweeps of coordinate descent for one strength: at least, and as many as change so many numbers. They take as long as a
-# Newton step, which is made if they were not enough.
+# Sweeps of coordinate descent for one strength, at least, and numbers that they may change, about as many as take the
+# time of a Newton step.  Newton steps are made if the sweeps were not enough.
 SWEEPS = 100
 SWEPT_NUMBERS = 100_000
 
@@ -156,7 +156,8 @@ class TrainedModel:
         Q = np.ascontiguousarray((W[:, support] @ self.H[support] - self.c) / scale)
         U, W = np.ascontiguousarray(W * scale), W.copy()
         sweeps = max(SWEEPS, SWEPT_NUMBERS // max(1, d) ** 2)
-        # Gains that fall more slowly than this would not have come so far in so many sweeps
+        # If more than ``negligible`` were left after a sweep with so small a gain, gains would fall too slowly to have
+        # become so small in so many sweeps.
         settled = self.negligible / sweeps
         l1, l2 = (np.ascontiguousarray(a / scale**power) for a, power in ((penalty.l1, 1), (penalty.l2, 2)))
         for t in range(len(U)):

@@ -98,11 +98,9 @@ def memory_of(state, hyper):
 
 
 def unpack(state, standardize, coef=None):
-    """Return the ``StreamState`` and a copy of the statistics of a state made by ``pack`` or ``pack_wide``.
+    """Return the ``StreamState`` of a state, None if it consists of a memory, and a copy of the statistics.
 
-    The latter does not contain the coefficients ``coef``, (k, d).
-
-    A state that consists of a memory has no ``StreamState``: None.
+    A state made by ``pack_wide`` does not contain the coefficients, which are ``coef``, (k, d).
     """
     if "iterate" not in state:
         return None, Memory.unpacked(state["memory"]).statistics(len(state["reported"][1]), standardize)

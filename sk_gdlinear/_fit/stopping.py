@@ -99,7 +99,7 @@ class Stopping:
 
     @property
     def limit(self):
-        """The gain left to which training goes on."""
+        """The largest gain left at which training stops."""
         return max(self.tol, ROUNDING) * self.scale
 
     def update(self, epoch, before, after, n_updates, remaining=None):

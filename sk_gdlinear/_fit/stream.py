@@ -119,7 +119,10 @@ class Memory:
         return replace(self, newest=newest, past=past)
 
     def with_row(self, X, Y, weight):
-        """Return the memory with the one row of ``X`` and ``Y``; None if that takes more work."""
+        """Return the memory with the one row of ``X`` and ``Y``.
+
+        It is None if the row begins or ends a generation, or needs new factors.
+        """
         if self.window is not None and self.newest.n_rows + 1 >= self.window:
             return None
         newest = self.newest.with_row(np.concatenate((X[0], Y[0]), dtype=np.float64), weight)

@@ -3,6 +3,7 @@
 In all other columns the rows of a chunk are zero.  Without a penalty their coefficients would change only because
 columns are centred.  So the columns of a wide stream are not centred, except the few in which large values are
 frequent; these belong to every call.
+
 Parameters are kept in the units of the data, in which they are the same under any scales of the columns: a call
 computes the scales of its own columns alone.  Each coefficient is averaged over the updates by rows with an entry in
 its column, since it does not change between these.
@@ -52,8 +53,8 @@ def is_wide(X, hyper, k):
 class ColumnStatistics:
     """Sums over the rows of a generation, and over earlier rows with less weight.
 
-    The moments are about 0, so that rows without an entry in a column add nothing but their weight, which is common to
-    all.
+    Sums of squares are about 0, so that rows without an entry in a column add nothing but their weight, which is common
+    to all.  Only columns that are centred have ``Moments`` about their mean.
     """
 
     square: np.ndarray  # (d,), weighted sum of squares
