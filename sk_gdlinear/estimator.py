@@ -84,8 +84,7 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         user-defined penalty, see ``sk_gdlinear.penalties``.
     alpha : float or array-like of shape (n_features,) or (n_targets, n_features), default=1e-4
         Weight of the penalty relative to the mean loss, at least 0; an array gives each feature its own.  0 is no
-        penalty.
-        In units of the loss per unit of ``coef_`` ("l1") or of its square ("l2").
+        penalty.  Its units are those of the loss per unit of ``coef_`` ("l1") or of its square ("l2").
     l1_ratio : float, default=0.15
         Share :math:`\rho` of "l1" in "elasticnet", from 0 to 1.
     fit_intercept : bool, default=True
@@ -99,9 +98,10 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         Step size :math:`\eta`, in coefficients per unit of gradient.  "auto" takes :math:`m / (c \beta + 1.05 (m - 1)
         \lambda_1)` for batches of ``m`` rows [1]_, with :math:`\beta` the largest squared norm of a (standardized) row,
         :math:`\lambda_1` the largest eigenvalue of their second-moment matrix, estimated on a sample, and ``c`` 1 in
-        the first epoch and 1.5 while variance is reduced, with half of it after every epoch that then raised the
-        objective; and :math:`1 / (1.05 \lambda_1)` where one batch contains all rows.  A batch whose objective is more
-        than 16 times that of predicting the mean gets at most the step of a line search on this batch.
+        the first epoch and 1.5 while variance is reduced; every epoch that raises the objective while variance is
+        reduced halves the step.  Where one batch contains all rows the step is :math:`1 / (1.05 \lambda_1)`.  A batch
+        whose objective is more than 16 times that of predicting the mean gets at most the step of a line search on this
+        batch.
     schedule : {"constant", "invscaling", "adaptive"} or callable, default="constant"
         How the step changes: not at all; :math:`\eta / t^p` at update ``t = 1, 2, ...`` with ``p = power_t``; divided
         by 5 whenever training would otherwise stop, until it is below a millionth of its start (in ``partial_fit``:
@@ -118,11 +118,11 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         Whether an epoch may be a step with the second moments of all rows: True from the first epoch on, False never,
         "auto" from when the mini-batch epochs so far have cost as much as the second moments would, or before, if a
         sample of the rows says that much is left to gain, or cannot tell that little is.  It acts with
-        ``standardize=True``, ``learning_rate="auto"`` and ``schedule="constant"``, on up to 4,096 features; with "l1"
-        or "elasticnet" and squared errors on any number, a working set of which is used; and on any number where there
-        are no more than 4,096 rows, fewer than features, no penalty or "l2", and squared errors.  Columns of condition
-        numbers up to 1e6, once they are standardized, are solved; beyond that they count as linearly dependent, and
-        the answer is that of minimum norm in columns scaled to unit variance.
+        ``standardize=True``, ``learning_rate="auto"`` and ``schedule="constant"``, on up to 4,096 features.  For
+        squared errors it also acts on more: with "l1" or "elasticnet" it uses a working set of the features, and with
+        "l2" or no penalty the rows must be fewer than the features, and at most 4,096.  Columns of condition numbers up
+        to 1e6, once they are standardized, are solved; beyond that they count as linearly dependent, and the answer is
+        that of minimum norm in columns scaled to unit variance.
     average : bool, default=True
         Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
         the average starts anew when it does worse than the iterates that it averages.  Where one batch contains all
@@ -137,8 +137,8 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         the loss itself.  Once the second moments of all rows are known, what is left to gain is computed from the exact
         gradient: half the squared Newton decrement, with a penalty the fall of the quadratic model and the penalty, or
         the duality gap.  Before, it is extrapolated from the gains of the last epochs, at least 500 updates are made
-        unless nothing moves any more, and training only ends if the second moments of a sample agree, with
-        ``precondition=False`` also those of all rows where they are few.  With a step or schedule of your own, or
+        unless nothing moves any more, and training only ends if the second moments of a sample agree (with
+        ``precondition=False`` of all rows, if they are few).  With a step or schedule of your own, or
         ``standardize=False``, the extrapolation decides when to stop, and second moments, computed once at the end,
         whether ``stop_reason_`` is "converged" or "no_change"; the latter also with more features than
         ``precondition`` allows.  For "huber" and "quantile" a duality gap over all rows decides.  None runs
@@ -165,9 +165,9 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
     window : int or None, default=None
         Rows that ``partial_fit`` remembers: at least the newest ``window`` and at most twice as many, and nothing of
         older ones.  None remembers every row alike, so that chunks in any order give the answer of ``fit`` on the rows
-        together.  A window is for relations or units that change, and for outliers, since a drift cannot be told from
-        an unlucky order of the rows.  Where ``partial_fit`` makes mini-batches it is the statistics of the columns that
-        are forgotten after so many rows.
+        together.  Pass a window if relations or units change, or because of outliers: the model itself cannot tell a
+        drift from an unlucky order of the rows.  Where ``partial_fit`` makes mini-batches it is the statistics of the
+        columns that are forgotten after so many rows.
     n_jobs : int or None, default=None
         Threads over blocks of rows in ``fit``, ``partial_fit`` and ``predict`` of large data (a million numbers and
         more).  None is one thread unless ``joblib.parallel_config`` says otherwise, -1 all cores.  Mini-batch epochs
@@ -208,10 +208,11 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         Epoch, as a position in the curves counted from 1, with the lowest validation loss, whose coefficients are
         reported.  None where the last call had no validation set.
     stop_reason_ : str or None
-        "converged": at most ``tol`` is left to gain, but for what the smoothing of a kink over 1e-5 of the spread of y
-        costs, and for losses and penalties of your own as far as a model tells; "no_change": the objective hardly
-        falls any more, but it is not certain that so little is left; "early_stopping", by the validation loss;
-        "max_iter", after ``fit_batches`` "epochs"; "callback"; "interrupted".  None after ``partial_fit``.
+        "converged": at most ``tol`` is left to gain.  For "quantile" this may leave out what it costs to smooth the
+        kink over 1e-5 of the spread of y; with losses and penalties of your own it is what a model says.  "no_change":
+        the objective hardly falls any more, but it is not certain that so little is left; "early_stopping", by the
+        validation loss; "max_iter", after ``fit_batches`` "epochs"; "callback"; "interrupted".  None after
+        ``partial_fit``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
