@@ -70,7 +70,8 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         :math:`q |e|` where the prediction is too low and :math:`(1 - q) |e|` where it is too high, so that a share
         ``q`` of the targets is below their predictions.  The kink of the last is smoothed [5]_ over a small part of
         the errors' size, estimated during the descent; ``loss_curve_`` is that of the smoothed loss, which is lower by
-        a quarter of the smoothed half-width.  An object is a user-defined loss, see ``sk_gdlinear.losses``.
+        at most a quarter of the half-width of the smoothing.  An object is a user-defined loss, see
+        ``sk_gdlinear.losses``.
     epsilon : float, default=1.35
         Error beyond which "huber" is linear, above 0, in units of y: 1.35 times the standard deviation of the noise
         loses 5 % of efficiency if the noise is normal.  ``HuberRegressor`` estimates that standard deviation and

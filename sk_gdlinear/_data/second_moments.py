@@ -14,7 +14,8 @@ from scipy.sparse import csr_array, issparse
 from .standardize import standardized_rows
 from .threads import map_blocks, parts, shared_size
 
-# Rows whose products are computed at once, the more the fewer columns they have, and entries of sparse rows.
+# Rows whose products are computed at once: at least the first number, and of few columns more, up to the second, while
+# their numbers are at most the third; and entries of sparse rows.
 BLOCK_ROWS = 2048
 MOST_BLOCK_ROWS = 8192
 BLOCK_NUMBERS = 1 << 17

@@ -43,7 +43,7 @@ class Moments:
         return Moments(self.count, *(a[columns] for a in arrays))
 
     def of_all_columns(self, columns):
-        """Return the statistics of all columns of the rows, those besides ``columns`` being zeros."""
+        """Return the statistics of all columns of the rows, where those not in ``columns`` are zeros."""
         if self.count == 0.0:
             return Moments.empty(columns.n_columns)
         return Moments(self.count, *map(columns.spread, (self.mean, self.square_deviation, self.low, self.high)))
@@ -152,7 +152,7 @@ class StreamStatistics:
     def add(self, backend, X, Y, sample_weight, window=None):
         """Add rows and return them as ``Rows``, their weights over the mean weight of all rows seen.
 
-        ``window`` is the length of a generation; by default it is that of all rows before it.
+        ``window`` is the number of rows in a generation; by default it is that of all rows before, within bounds.
         """
         if self.is_generation_over(window):
             self.past_features, self.past_targets, self.n_young = self.features, self.targets, 0

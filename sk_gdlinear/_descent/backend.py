@@ -60,8 +60,8 @@ def backend(name: Literal["auto", "reference"]) -> Iterator[None]:
     ----------
     name : {"auto", "reference"}
         "auto" uses the compiled kernels wherever it can; "reference" uses the implementation in NumPy, in which a
-        debugger can follow a fit line by line of the derivation. Results are the same up to rounding. What Newton steps
-        do besides stays compiled: coordinate descent on a matrix, loops over errors, and the rows that are
+        debugger can follow a fit line by line of the derivation. Results are the same up to rounding. Other parts
+        of Newton steps stay compiled: coordinate descent on a matrix, loops over errors, and the rows that are
         standardized for their second moments.
 
     Yields

@@ -129,7 +129,7 @@ class Curvature:
     def narrower(self, objective, state, scale):
         """Return the objective with its kink smoothed less, where Newton steps have converged, and the state there.
 
-        It is None where they have not, and where the smoothing costs little; ``scale`` is that of the objective.
+        Return None where they have not, and where the smoothing costs little.  Gains are relative to ``scale``.
         """
         (W, b), limit = state.point[:2], self.positive_tol * scale
         costs_most = self._costs_most_of_gap if has_gap(objective) else self._costs_most_of_loss

@@ -1,4 +1,4 @@
-"""The training objective of parameters, and what the pass over all rows that evaluates it computes besides."""
+"""The training objective of parameters, and what the same pass over all rows computes with it."""
 
 from typing import NamedTuple
 
@@ -23,10 +23,10 @@ class Evaluation(NamedTuple):
 
 
 class LastPass(NamedTuple):
-    """What the pass that evaluated the reported parameters last has computed besides."""
+    """What the newest evaluation of the reported parameters computed in its pass, other than the objective."""
 
     reduction: VarianceReduction | None = None  # the gradient table there
-    point: Point | None = None
+    point: Point | None = None  # the losses and the gradient there
 
     def is_at(self, W, b):
         """Whether the point is known, and at these parameters."""

@@ -34,7 +34,7 @@ COMPARED_ROWS = 1024
 
 @dataclass
 class MiniBatchDescent:
-    """One update per batch of rows in memory, in standardized variables."""
+    """Mini-batch descent over rows in memory, in standardized variables; later epochs may be Newton steps."""
 
     backend: Backend
     rows: Rows

@@ -175,7 +175,7 @@ class QuadraticModel:
         return w, max(falls, 0.0), left <= max(negligible, rough, 1e-6 * falls)
 
     def _newton_on_support(self, w, q, penalty, noise):
-        """Minimise over the coefficients that are neither 0 nor at a bound, in place, as far as signs stay.
+        """Minimise over the coefficients that are neither 0 nor at a bound, in place, without a change of signs.
 
         Where there are more of them than the rank of their matrix, one step is made for each in excess: a step along a
         flat direction ends where one more coefficient is 0 or at a bound.

@@ -1,10 +1,10 @@
 r"""The width over which a kink of the loss is smoothed, once Newton steps have converged.
 
 The derivatives of the smoothed pinball loss are a point of the dual problem of the loss itself, and the duality gap is
-what the smoothing costs and what is left to gain besides (R. Koenker, "Quantile Regression", 2005, section 6.2, has the
-dual).  So the width is narrowed until the gap is small, whatever the distribution of the errors: ties of the targets
-show in it.  With a user-defined penalty, whose conjugate is not known, only what the smoothing costs is computed; for
-a user-defined loss the difference between the smoothed and the exact loss takes its place.
+what the smoothing costs plus what is left to gain of the smoothed loss (R. Koenker, "Quantile Regression", 2005,
+section 6.2, has the dual).  So the width is narrowed until the gap is small, whatever the distribution of the errors:
+ties of the targets show in it.  With a user-defined penalty, whose conjugate is not known, only what the smoothing
+costs is computed; for a user-defined loss the difference between the smoothed and the exact loss takes its place.
 """
 
 from dataclasses import replace

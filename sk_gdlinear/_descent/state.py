@@ -17,8 +17,8 @@ class DescentState:
 
     iterate: Iterate
     objective: Objective  # replaced when its smoothing is narrowed
-    n_epochs: int = 0
-    step_factor: float = 1.0
+    n_epochs: int = 0  # made so far; a warm start counts as one
+    step_factor: float = 1.0  # on every step: epochs that raise the objective and an adaptive schedule reduce it
     reduction: VarianceReduction = VarianceReduction()
     newton: NewtonState | None = None  # None before an epoch with the curvature
 

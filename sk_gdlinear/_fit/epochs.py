@@ -168,7 +168,7 @@ class EpochJudge:
         remembers, parameters = is_memory(state), reported_parameters(model)
         # The squares of very large numbers overflow in float64; training does not stop by losses that are NaN.
         with np.errstate(all="ignore"):
-            training = (self._remembered if remembers else self._on_the_way)(record, hyper, parameters)
+            training = (self._remembered if remembers else self._mean_of_chunks)(record, hyper, parameters)
             validation = np.nan, training.standardized
             before, scale = record.selection[-1] if record.selection else np.inf, training.scale
             if self.validation is not None:
@@ -227,7 +227,7 @@ class EpochJudge:
             return Memory.unpacked(state["memory"]).moments.columns(slice(-k, None))
         return Moments.empty(k) if record.targets is None else Moments(**record.targets)
 
-    def _on_the_way(self, record, hyper, parameters):
+    def _mean_of_chunks(self, record, hyper, parameters):
         """Return the mean objective of the chunks, each with the parameters just after it was learnt."""
         targets = self._targets(record, len(parameters[1]))
         objective = record.total / float(targets.count) if targets.count else np.nan

@@ -23,8 +23,8 @@ from .._objective.penalties import ElasticNet, positive
 # What may be left to gain at a point of a path, relative to half the mean square of the targets.
 NEGLIGIBLE = 1e-12
 
-# Sweeps of coordinate descent for one strength, at least, and numbers that they may change, about as many as take the
-# time of a Newton step.  Newton steps are made if the sweeps were not enough.
+# Sweeps of coordinate descent for one strength; of few features, as many as change so many numbers, d^2 in a sweep over
+# d features.  They take as long as a Newton step, which is made if they were not enough.
 SWEEPS = 100
 SWEPT_NUMBERS = 100_000
 

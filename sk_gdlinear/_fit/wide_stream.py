@@ -26,7 +26,7 @@ from .stream import MOST_COLUMNS
 # determined by their largest value, and their mean is small beside it.
 CENTRED_SHARE = 1.0 / 32.0
 
-# Weight of the statistics of the columns when their generation of rows is over, beside those of the rows to come.
+# Factor on the weight of the rows of a generation in the statistics of the columns when the next one begins.
 PAST_SHARE = 1.0 / 64.0
 
 # Columns per entry up to which a pass over all columns takes less time than sorting the entries.
@@ -128,7 +128,7 @@ class Part:
     iterate: Iterate  # of these columns, in the units of the data
     before: Standardization | None  # of these columns before the call; None if there were no rows
     n_updates: np.ndarray | None  # (p,), updates that each coefficient is averaged over; None without averaging
-    about_zero: list | None = None  # sums of squares, largest values and centred columns, of the rows included
+    about_zero: list | None = None  # after ``add``: sums of squares, largest values, and which columns are centred
 
     @property
     def start(self):

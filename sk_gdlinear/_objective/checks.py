@@ -97,7 +97,7 @@ def _check_has(given, name, methods, needed, attributes=()):
 
 
 def _smoothed(loss, spread):
-    """Return the loss without its kink, and its ``lipschitz``; raise if that is none."""
+    """Return the loss without its kink, and its ``lipschitz``; raise if that is not finite."""
     smoothed = loss.smoothed(spread.copy())
     needed = "value(e), derivative(e) and lipschitz, also what smoothed(width) returns"
     _check_has(smoothed, "loss", ("value", "derivative"), needed, ("lipschitz",))

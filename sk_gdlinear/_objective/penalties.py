@@ -218,10 +218,10 @@ class L2(ElasticNet):
 
 
 class Box(Parameters):
-    """Bounds of the coefficients, perhaps besides another penalty.
+    """Bounds of the coefficients, alone or with another penalty.
 
-    The parameter ``positive`` of the estimator is ``Box(lower=0)``.  No coefficient of a constant column changes the
-    predictions: it gets the bound nearest to 0, and the intercept makes good for it.
+    The parameter ``positive`` of the estimator is ``Box(lower=0)``.  A constant column gets the coefficient
+    nearest to 0 that the bounds allow, and the intercept makes good for it.
 
     Parameters
     ----------
