@@ -195,7 +195,7 @@ def _sparse_sums(X, standardization, weight, last):
     Z = standardization.rows(X)
     s = np.ones(len(Z)) if weight is None else weight
     rooted = Z.times(np.sqrt(s))
-    S, u, a = csr_array(rooted.scaled), rooted.ones, rooted.offset
+    S, u, a = csr_array(rooted.scaled), rooted.row_factor, rooted.offset
     T, along = S[:, last], np.atleast_1d(S.T @ u)  # for one column SciPy returns a number
     products = (T.T @ S).toarray() - np.multiply.outer(along[last], a) - np.multiply.outer(a[last], along)
     products += (u @ u) * np.multiply.outer(a[last], a)

@@ -105,6 +105,8 @@ def _inverse(scale, dtype, where_zero):
 class StandardizedRows:
     r"""Sparse rows, standardized: :math:`Z = S - u a^\top` with S sparse, with the products of an array.
 
+    For every row u has 1, or the factor by which the row is multiplied, and for every column a has its offset.
+
     A column with an entry in every row is centred entry by entry, in S: its offset may exceed its spread by any factor,
     and subtracting it after the product would lose as many digits.  In a column with a zero that factor is at most the
     square root of the number of rows.
@@ -112,8 +114,8 @@ class StandardizedRows:
 
     __array_ufunc__ = None  # so that ``array @ rows`` calls ``__rmatmul__``
 
-    def __init__(self, scaled, ones, offset):
-        self.scaled, self.ones, self.offset, self.shape = scaled, ones, offset, scaled.shape
+    def __init__(self, scaled, row_factor, offset):
+        self.scaled, self.row_factor, self.offset, self.shape = scaled, row_factor, offset, scaled.shape
 
     @classmethod
     def of(cls, X, shift, inv_scale):
@@ -130,34 +132,34 @@ class StandardizedRows:
 
     def __matmul__(self, right):
         """``Z @ right``."""
-        return self.scaled @ right - np.multiply.outer(self.ones, self.offset @ right)
+        return self.scaled @ right - np.multiply.outer(self.row_factor, self.offset @ right)
 
     def __rmatmul__(self, left):
         """``left @ Z``."""
-        return left @ self.scaled - np.multiply.outer(left @ self.ones, self.offset)
+        return left @ self.scaled - np.multiply.outer(left @ self.row_factor, self.offset)
 
     def with_column_of_ones(self):
         """Return the rows with a last column of ones."""
         n, d = self.shape
         scaled = csr_array((self.scaled.data, self.scaled.indices, self.scaled.indptr), shape=(n, d + 1))
-        return StandardizedRows(scaled, self.ones, np.append(self.offset, -1.0))
+        return StandardizedRows(scaled, self.row_factor, np.append(self.offset, -1.0))
 
     def times(self, factor):
         """Return the rows, each times its factor."""
-        return StandardizedRows(self.scaled * factor[:, None], self.ones * factor, self.offset)
+        return StandardizedRows(self.scaled * factor[:, None], self.row_factor * factor, self.offset)
 
     def toarray(self):
         """Return the rows as an array."""
-        return self.scaled.toarray() - np.multiply.outer(self.ones, self.offset)
+        return self.scaled.toarray() - np.multiply.outer(self.row_factor, self.offset)
 
     def square_norms(self):
         """Return the squared norm of each row."""
-        along = 2.0 * self.ones * (self.scaled @ self.offset)
-        return self.scaled.power(2).sum(axis=1) - along + self.ones**2 * (self.offset @ self.offset)
+        along = 2.0 * self.row_factor * (self.scaled @ self.offset)
+        return self.scaled.power(2).sum(axis=1) - along + self.row_factor**2 * (self.offset @ self.offset)
 
     def gram(self):
         """Return the smaller of ``Z.T @ Z`` and ``Z @ Z.T``."""
-        S, u, a = self.scaled, self.ones, self.offset
+        S, u, a = self.scaled, self.row_factor, self.offset
         if self.shape[0] < self.shape[1]:
             S, u, a = S.T, a, u
         cross = np.multiply.outer(S.T @ u, a)

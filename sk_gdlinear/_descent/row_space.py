@@ -138,7 +138,7 @@ class RowSpaceNewton(ProximalNewton):
 
 def sparse_inner_products(Z, inverse):
     """Return the inner products of ``StandardizedRows``, (n, n), with columns times ``inverse`` if it is given."""
-    S, u, a = Z.scaled.tocsr(), Z.ones, Z.offset
+    S, u, a = Z.scaled.tocsr(), Z.row_factor, Z.offset
     weighted = S if inverse is None else csr_array((S.data * inverse[S.indices], S.indices, S.indptr), shape=S.shape)
     a = a if inverse is None else a * inverse
     K, transposed = np.empty((len(Z), len(Z))), S.T.tocsr()
