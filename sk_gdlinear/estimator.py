@@ -238,9 +238,9 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
 
     X is read in C order, or as CSR with sorted and unique indices: other layouts are copied once.  Memory beyond X is
     O(n_samples) small integers and O(n_features), one number per row and target where variance is reduced, and up to
-    five times the square of n_features where second moments are computed.  Columns of sparse X without an entry cost
-    their coefficients alone where they are most columns.  river's squared loss and PyTorch's ``MSELoss`` are twice the
-    loss here.
+    five times the square of n_features where second moments are computed.  Where most columns of
+    sparse X have no entry, these take no more than their coefficients.  river's squared loss and PyTorch's ``MSELoss``
+    are twice the loss here.
 
     References
     ----------
@@ -350,15 +350,15 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         parameters move to its minimum, in one update per call.  So chunks of any size in any order give what ``fit``
         gives on the rows together (see ``window``).  Otherwise, or with ``precondition=False``, a call makes one pass
         over the chunk in mini-batches; the statistics of the data, the step, the average, the counters and the row
-        orders continue, and weights enter over the mean weight of all rows seen so far, this chunk included.
+        orders continue, and weights are divided by the mean weight of all rows seen so far, this chunk included.
 
-        Without a penalty, sparse rows of more columns than that cost what their entries cost, and the model has five
-        numbers a column, three with ``average=False``.  ``coef_`` is then changed in place, as ``SGDRegressor`` does:
-        copy it to keep it.  Only columns in which large values are frequent are centred, and each coefficient is
-        averaged over the updates by rows with an entry in its column.
+        Without a penalty, the time of a call with sparse rows of more columns than that depends on their entries, not
+        on the number of columns, and the model has five numbers a column, three with ``average=False``.  ``coef_`` is
+        then changed in place, as ``SGDRegressor`` does: copy it to keep it.  Only columns in which large values are
+        frequent are centred, and each coefficient is averaged over the updates by rows with an entry in its column.
 
         The first call needs no ``fit`` before it, and a chunk may be a single row.  Coefficients set by hand between
-        two calls are the new start: remembered rows pull towards them from then on.
+        two calls are the new start: remembered rows then count as if they had been fitted by these coefficients.
 
         Parameters
         ----------
@@ -385,7 +385,7 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         UserWarning
             Once, if ``window`` is None and the newest half of the rows contradicts those before by far: if the squared
             error of the model on them is 25 times that of their own least squares and a quarter of the variance of all
-            targets, or a million times that of their own.  It is looked at whenever the rows have doubled.
+            targets, or a million times that of their own.  They are compared whenever the number of rows has doubled.
         """
         if learn_quickly(self, X, y, sample_weight):
             return self

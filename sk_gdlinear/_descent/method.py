@@ -42,11 +42,11 @@ class MiniBatchDescent:
     batch_size: int
     step_size: StepSize
     state: DescentState
-    reduces_variance: bool = False
+    reduces_variance: bool = False  # after the first epoch
     curvature: Curvature | None = None  # None if it is never used
     is_stream: bool = False  # whether the rows are a chunk of a stream
     carried: CarriedAverage | None = None  # where coefficients are averaged over different numbers of updates
-    cache: dict = field(default_factory=dict)
+    cache: dict = field(default_factory=dict)  # that of the ``Problem``
     last_pass: LastPass = LastPass()
     notes: list = field(default_factory=list)  # what was done on the way, in words
     mean_evaluation: tuple[Objective, Evaluation] | None = None  # the newest one of predicting the mean
