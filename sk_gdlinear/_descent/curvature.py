@@ -57,7 +57,7 @@ class Curvature:
     tol: float | None
     costs: Costs | None = None  # needed with "auto"
     inspection: SampleInspection | None = None  # None on a cluster, where all rows are inspected
-    reason: str = "as asked"  # why it was bought, or is to be
+    reason: str = "as asked"  # why the curvature was bought, or is to be
     buys_next: bool = False  # whether it has been decided, with "auto", that the next epoch begins by buying it
     newest_gap: tuple[Proposal, Gap] | None = None  # the duality gap computed last, and where
 
@@ -67,8 +67,8 @@ class Curvature:
         return self.newton.is_bought
 
     @property
-    def is_certain(self):
-        """Whether the next epoch is to begin by buying it, unless it is bought already."""
+    def must_buy(self):
+        """Whether the next epoch is to begin by buying the curvature, unless it is bought already."""
         return self.precondition is True or self.buys_next
 
     @property
@@ -80,8 +80,8 @@ class Curvature:
         """Whether so many epochs have cost as much as the curvature."""
         return self._price_decides and n_epochs > 0 and self.costs.has_paid(n_epochs)
 
-    def is_cheap(self, n_epochs):
-        """Whether so many epochs have cost the part of the curvature's price at which it is bought early."""
+    def may_buy_early(self, n_epochs):
+        """Whether so many epochs have cost the part of the curvature's price at which a sample may decide to buy it."""
         return self._price_decides and self.costs.has_paid(EARLY * n_epochs)
 
     @property
@@ -89,17 +89,17 @@ class Curvature:
         return self.precondition == "auto" and not self.buys_next
 
     def begins(self, n_epochs):
-        """Whether an epoch after so many is one with the curvature, which is then bought."""
+        """Whether the epoch after so many is one with the curvature, which it begins by buying where it must."""
         if self.is_due(n_epochs):
             self.buy_next("when the epochs had cost as much")
-        return self.is_bought or self.is_certain
+        return self.is_bought or self.must_buy
 
     def knows_gain(self, objective):
         """Whether a fit does not end before second moments of all rows, or of a sample, tell what is left to gain."""
         return self.precondition is not False or (objective.loss.is_quadratic and self.inspection.knows_all)
 
     def buy_next(self, reason):
-        """Let the next epoch begin by buying it."""
+        """Let the next epoch begin by buying the curvature."""
         self.buys_next, self.reason = True, reason
 
     def buy(self, objective):

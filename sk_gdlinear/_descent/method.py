@@ -180,7 +180,7 @@ class MiniBatchDescent:
         if curvature is None or curvature.begins(n_epochs):
             return curvature is not None
         point = self.last_pass.point
-        if point is None or not curvature.is_cheap(n_epochs):
+        if point is None or not curvature.may_buy_early(n_epochs):
             return False
         if not is_much_left(curvature, self.backend, self._problem(), point, n_epochs, self.objective_scale()):
             return False

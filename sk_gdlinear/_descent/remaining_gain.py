@@ -110,7 +110,7 @@ def inspected_gain(curvature, objective, problem, point, limit):
     """
     rows = problem.rows
     is_plain = type(curvature.newton) is ProximalNewton and objective.loss.is_quadratic
-    if is_plain and not curvature.is_certain and rows.n_rows > sample_size(rows.X.shape[1]):
+    if is_plain and not curvature.must_buy and rows.n_rows > sample_size(rows.X.shape[1]):
         return curvature.inspection.gain(problem, point, 1.0, limit=np.inf)
     curvature.buy(objective)
     if point.W.dtype != np.float64:

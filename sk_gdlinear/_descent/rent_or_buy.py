@@ -35,7 +35,7 @@ MOMENTS_ENTRIES = 4.0
 SOLUTION = 0.15
 CHOLESKY = 0.02
 
-# Epochs that passes with a working set cost more than those of mini-batches would.
+# Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0
 
 
@@ -81,11 +81,11 @@ class Costs(NamedTuple):
         return self._replace(epoch=self.epoch + passes)
 
     def with_working_set(self):
-        """Return the costs of passes with a working set of columns, in the place of all second moments."""
+        """Return the costs where the curvature is that of passes with a working set of columns."""
         return self._replace(curvature=WORKING_SET_EPOCHS * self.epoch)
 
     def in_row_space(self, rows):
-        """Return the costs of the inner products of rows, in the place of second moments of columns."""
+        """Return the costs where the curvature is that of the inner products of rows, not columns."""
         n, d = rows.n_rows, rows.X.shape[1]
         products = _array_products(n, d)
         if issparse(rows.X):
