@@ -141,7 +141,7 @@ def second_moments(rows, standardization, order=None, columns=None, n_last=None)
     columns : ndarray, default=None
         Column numbers, all by default.
     n_last : int, default=None
-        How many columns, the last ones, have their products with all columns computed; by default all of them.
+        Number of columns, the last ones, whose products with all columns are computed; all by default.
     """
     shift, inv_scale = standardization.shift, standardization.inv_scale
     if columns is not None:

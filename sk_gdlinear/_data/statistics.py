@@ -198,9 +198,9 @@ class StreamStatistics:
         return self.targets.merged(self.past_targets)
 
     def mean_intercept(self, coef, fit_intercept):
-        """Return the intercept with which ``coef`` predicts the mean; 0 where a descent starts at 0.
+        """Return the intercept with which ``coef`` predicts the mean.
 
-        It does so without an intercept, and without standardization.
+        It is 0 without an intercept, and without standardization, where a descent starts from 0.
         """
         if self.features is not None and fit_intercept:
             return self.recent_targets.mean - coef @ self.recent_features.mean

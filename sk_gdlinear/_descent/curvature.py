@@ -156,8 +156,8 @@ class Curvature:
         It is what the model says, infinite where the minimum of the model was not found.  For other losses than the
         squared error that is only an estimate.  If the conjugates of loss and penalty are known, the duality gap is
         returned where the estimate is well below ``limit``, or the smaller of the two where the gap may be rounding; an
-        estimate that is not well below ``limit`` counts as at least twice the limit.  The gap is that of the
-        exact loss, but that of the smoothed loss where the smoothing cannot be narrower.
+        estimate that is not well below ``limit`` counts as at least twice the limit.  The gap is that of the exact
+        loss, but that of the smoothed loss where the smoothing cannot be narrower.
         """
         gain = self.model_gain(objective, state)
         if not has_gap(objective):

@@ -220,8 +220,8 @@ class L2(ElasticNet):
 class Box(Parameters):
     """Bounds of the coefficients, alone or with another penalty.
 
-    The parameter ``positive`` of the estimator is ``Box(lower=0)``.  A constant column gets the coefficient
-    nearest to 0 that the bounds allow, and the intercept makes good for it.
+    The parameter ``positive`` of the estimator is ``Box(lower=0)``.  A constant column gets the coefficient nearest
+    to 0 that the bounds allow, and the intercept makes good for it.
 
     Parameters
     ----------
