@@ -57,8 +57,11 @@ def _without_checks(model, X):
         return None
     if not coef.shape[-1] == X.shape[1] == fitted.get("n_features_in_"):
         return None
-    prediction = _in_parts(X, coef, model.intercept_, model.n_jobs)
-    return prediction if isfinite(prediction.sum()) else None
+    try:
+        prediction = _in_parts(X, coef, model.intercept_, model.n_jobs)
+        return prediction if isfinite(prediction.sum()) else None
+    except (RuntimeWarning, FloatingPointError):  # of infinities, where NumPy's warnings are errors
+        return None
 
 
 def _in_parts(X, coef, intercept, n_jobs):

@@ -215,6 +215,8 @@ def test_predict_rejects_what_is_not_finite(rows, state_of, value, match):
     X, y = rows
     model = GDLinearRegressor(max_iter=1, tol=None).fit(X, y)
     assert_raises_and_changes_nothing(state_of, model, lambda: model.predict(replaced(X, value)), match)
+    model.coef_[...] = 0.0  # times infinity it is no number, of which NumPy warns: here that is an error
+    assert_raises_and_changes_nothing(state_of, model, lambda: model.predict(replaced(X, value)), match)
 
 
 # --- divergence ------------------------------------------------------------------------------------------------------
