@@ -136,6 +136,19 @@ def test_a_smoothed_quantile_below_zero_is_not_called_converged(quantile):
     assert value < 2e-3 * null
 
 
+@pytest.mark.parametrize("penalty", ["l2", "elasticnet"])
+def test_coefficients_that_fit_all_rows_at_a_great_penalty_are_not_called_converged(penalty):
+    """The step to less penalised ones is no rounding of the slope, though errors of 0 make that cheap."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2_000)
+    X = np.column_stack([x, x + 1e-5 * rng.normal(size=2_000)])
+    coef = np.array([501.0, -500.0])
+    model = GDLinearRegressor("huber", penalty=penalty, alpha=1e-6, random_state=0, learning_rate=1e-6, max_iter=200)
+    with pytest.warns(ConvergenceWarning, match="may be left to gain"):
+        model.fit(X, X @ coef, coef_init=coef, intercept_init=0.0)
+    assert model.stop_reason_ == "no_change"
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_a_tiny_square_beside_others_does_not_hide_that_a_minimum_is_reached(fit_intercept):
     """That of a coefficient of a time in seconds: rounding of the slope over it is much."""

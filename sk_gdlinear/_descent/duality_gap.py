@@ -100,7 +100,7 @@ def dual_terms(xp, loss, bounds, E, way, second_way, damping, weight):
     return *summed, excess, largest
 
 
-def gap_of_line(objective, point, slope, sums, total_weight, inverse_norm):
+def gap_of_line(objective, point, minimum, slope, sums, total_weight, inverse_norm):
     """Return the ``Gap`` at a point, of a loss whose derivative is a line between bounds.
 
     Parameters
@@ -108,6 +108,8 @@ def gap_of_line(objective, point, slope, sums, total_weight, inverse_norm):
     objective : Objective
         With ``has_gap``.
     point : Point
+    minimum : ndarray of shape (k, d)
+        The coefficients at the minimum of the model, of whose derivatives the dual point consists.
     slope : ndarray of shape (k, d)
         The gradient of the dual point: the mean of ``theta z``.
     sums : DualSums
@@ -128,7 +130,7 @@ def gap_of_line(objective, point, slope, sums, total_weight, inverse_norm):
         conjugate = conjugate_penalty(penalty, -share[:, None] * kept)
         return share * (along - (kept * W).sum(axis=1) - lost) - conjugate
 
-    dual = np.max([dual_without(rounding) for rounding in _roundings(penalty, W, slope)], axis=0)
+    dual = np.max([dual_without(rounding) for rounding in _roundings(penalty, minimum, slope)], axis=0)
     offset = np.asarray(objective.loss.offset, dtype=np.float64)
     smoothing = 0.5 * (share * share * squares - 2.0 * share * offset * total + offset * offset)
     smoothed = np.maximum(losses + value - (dual - smoothing), 0.0)
@@ -137,11 +139,11 @@ def gap_of_line(objective, point, slope, sums, total_weight, inverse_norm):
     return Gap(float(exact.sum()), float(smoothed.sum()), own + value - exact)
 
 
-def _roundings(penalty, W, slope):
+def _roundings(penalty, minimum, slope):
     """Yield parts of the slope, (k, d), that may be its rounding; without any of them the dual is a bound.
 
-    The first is what no minimum would have.  The second is all by which the coefficients with squares are not at their
-    minimum: where their squares are tiny, the conjugate of rounding would be large.
+    The first is what no minimum would have.  The second is all by which the slope at the ``minimum`` of the model does
+    not fulfil the conditions of coefficients with squares: where these are tiny, the conjugate of that would be large.
     """
     if penalty.is_zero:
         yield slope
@@ -152,8 +154,8 @@ def _roundings(penalty, W, slope):
     yield unlimited
     has_square = (penalty.l2 > 0.0) & (lower == -np.inf) & (upper == np.inf)
     if has_square.any():
-        at_minimum = penalty.l1 * np.sign(W) + penalty.l2 * W
-        yield np.where(has_square, np.where(W != 0.0, slope + at_minimum, excess), unlimited)
+        of_penalty = penalty.l1 * np.sign(minimum) + penalty.l2 * minimum
+        yield np.where(has_square, np.where(minimum != 0.0, slope + of_penalty, excess), unlimited)
 
 
 def gap_of_squares(penalty, point, fit_intercept):

@@ -135,7 +135,8 @@ class ProximalNewton:
         """
 
         def gap_of(slope, sums):
-            return gap_of_line(objective, point, slope, sums, self.sums.total_weight, self.model.inverse_norm)
+            minimum, inverse_norm = proposal.W, self.model.inverse_norm
+            return gap_of_line(objective, point, minimum, slope, sums, self.sums.total_weight, inverse_norm)
 
         sums = self.sums.dual_sums(objective, point, proposal)
         gap = gap_of(proposal.slope, sums)

@@ -96,7 +96,10 @@ class Objective:
 
     @property
     def left_out(self):
-        """What the loss of a smoothed quantile leaves out, (k,): with it it is never below the exact one, hence 0."""
+        """What the loss of a smoothed quantile leaves out, (k,): with it it is never below the exact one, hence 0.
+
+        It is that of the smoothing after the first stage of a fit, in which the derivative goes through 0.
+        """
         if not isinstance(self.loss, ClippedLine) or self.width is None:
             return np.zeros(self.lipschitz.shape)
         return 0.5 * np.square(self.width * self.standardization.target_inv_scale.astype(np.float64))

@@ -171,11 +171,14 @@ def _widened(schema, fragments):
     import pyarrow as pa
     from pyarrow import types
 
+    kinds = {field.name: {field.type} for field in schema}
+    for fragment in fragments:
+        for field in fragment.physical_schema:
+            kinds.setdefault(field.name, set()).add(field.type)
     for place, field in enumerate(schema):
-        inside = [fragment.physical_schema for fragment in fragments]
-        kinds = {field.type, *(own.field(field.name).type for own in inside if field.name in own.names)}
-        if len(kinds) > 1 and all(types.is_integer(kind) or types.is_floating(kind) for kind in kinds):
-            is_signed = all(types.is_integer(kind) and not types.is_uint64(kind) for kind in kinds)
+        own = kinds[field.name]
+        if len(own) > 1 and all(types.is_integer(kind) or types.is_floating(kind) for kind in own):
+            is_signed = all(types.is_integer(kind) and not types.is_uint64(kind) for kind in own)
             schema = schema.set(place, field.with_type(pa.int64() if is_signed else pa.float64()))
     return schema
 
