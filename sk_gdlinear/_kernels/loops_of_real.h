@@ -138,12 +138,11 @@ GD_LOOP void GD_OF_REAL(gd_copy_columns)(
 {
     const ptrdiff_t line = GD_LINE_BYTES / sizeof(GD_REAL);
     const GD_REAL *a, *b, *c, *e;
-    ptrdiff_t i, j, r, size, ahead;
+    ptrdiff_t i, j, r, size;
     for (i = 0; i < n; i += line) {
         size = n - i < line ? n - i : line;
-        ahead = i + 2 * line < n ? i + 2 * line : n - 1;
         for (j = 0; j < d; j++)
-            gd_prefetch(columns + j * stride + ahead);
+            gd_prefetch(columns + j * stride + (i + 2 * line < n ? i + 2 * line : n - 1));
         for (j = 0; j + 4 <= d; j += 4) { /* four at once fill a part of each row */
             a = columns + j * stride + i;
             b = a + stride;
