@@ -130,7 +130,7 @@ def _check_numpy(model, X, y, reset):
             accept_sparse="csr",
             reset=reset,
             dtype=[np.float64, np.float32],
-            order=None if has_floats else "C",  # conversion and layout in one pass
+            order=None if has_floats else "C",  # other numbers are converted and laid out in one pass, floats below
             multi_output=True,
             y_numeric=True,
             ensure_all_finite=False,

@@ -97,7 +97,7 @@ GD_LOOP void GD_OF_REAL(gd_four_short_dots)(
     dots[3] = t3;
 }
 
-/* gd_four_short_dots for long rows, which memory limits: it is read faster with less arithmetic at once. */
+/* What gd_four_short_dots computes, of long rows: reading memory limits these, which is faster without vectors. */
 GD_LOOP void GD_OF_REAL(gd_four_dots)(
     GD_REAL *const *x, GD_REAL *const *ahead, const GD_REAL *w, ptrdiff_t d, GD_REAL *dots)
 {
