@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._data.second_moments import SecondMoments
-from .._descent.duality_gap import DualSums, dual_terms, line_bounds
+from .._descent.duality_gap import DualSums, dual_terms
 from .._descent.row_sums import RowSums
 from .._descent.smoothing import SAFETY
 from .._objective.derivation import error, forward
@@ -90,7 +90,7 @@ class DeviceSums(RowSums):
         xp, totals, largest = device.namespace.xp, Totals(device.namespace), None
         start, end = (tuple(device.own(a) for a in parameters[:2]) for parameters in (point, proposal))
         second = None if second_step is None else [device.own(a) for a in second_step]
-        bounds, damping = [device.own(a) for a in line_bounds(objective)], device.own(proposal.damping)
+        bounds, damping = [device.own(a) for a in objective.loss[1:]], device.own(proposal.damping)
         for part in blocks(self.rows):
             Z, Y, weight = device.block(part)
             E = error(forward(Z, *start), Y)

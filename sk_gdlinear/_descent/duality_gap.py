@@ -63,12 +63,6 @@ def has_gap(objective):
     return is_line and isinstance(objective.penalty, BoxedElasticNet)
 
 
-def line_bounds(objective):
-    """Return the least and the largest derivative of the loss, (k,) each."""
-    shape = objective.lipschitz.shape
-    return tuple(np.broadcast_to(np.asarray(a, dtype=np.float64), shape) for a in objective.loss[1:])
-
-
 def dual_terms(xp, loss, bounds, E, way, second_way, damping, weight):
     """Return what ``DualSums`` adds over a block of rows, (n, k) each, what rows are out of bounds by, and the largest.
 
