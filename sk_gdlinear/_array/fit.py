@@ -8,7 +8,7 @@ from .._compat import has_callbacks
 from .._fit.place import NumPyPlace, Place
 from .._fit.stream import remembers
 from .checks import check_same_namespace, check_X, follow, in_numpy, namespace_of
-from .method import DEVICE_BATCH_SIZE, make_device_judge, make_device_method
+from .method import device_batch_size, make_device_judge, make_device_method
 from .parameters import in_namespace, to_numpy_parameters
 from .rows import DeviceArray
 
@@ -24,10 +24,10 @@ class DevicePlace(Place):
 
     def hyperparameters(self, model, d, k, t, n_rows):
         """Return the parameters of a descent; an automatic batch is larger where the device is not a CPU."""
-        larger = model.batch_size == "auto" and not self.namespace.is_cpu
-        batch_rows = min(DEVICE_BATCH_SIZE, n_rows) if larger else model._batch_rows(n_rows)
+        larger, size = model.batch_size == "auto" and not self.namespace.is_cpu, device_batch_size(n_rows)
+        batch_rows = min(size, n_rows) if larger else model._batch_rows(n_rows)
         hyper = model._hyperparameters(d, k, n_updates=t + model.max_iter * -(-n_rows // batch_rows))
-        return replace(hyper, batch_size=DEVICE_BATCH_SIZE) if larger else hyper
+        return replace(hyper, batch_size=size) if larger else hyper
 
     def attributes(self, attributes):
         """Return fitted attributes with their arrays in the namespace."""

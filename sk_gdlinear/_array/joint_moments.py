@@ -35,9 +35,9 @@ def _block(X, Y, weight, part):
         scaled = V * namespace.asarray(factor)
         total = xp.sum(scaled, axis=0) if weight is None else namespace.asarray(weight) @ scaled
         mean = np.where(constant, low * factor, to_numpy(total) / weight_sum)  # a constant is its mean, unrounded
-        centred = scaled - namespace.asarray(mean)
+        scaled -= namespace.asarray(mean)
         if weight is not None:
-            centred = centred * namespace.asarray(np.sqrt(weight))[:, None]
-        return mean, to_numpy(centred.T @ centred)
+            scaled *= namespace.asarray(np.sqrt(weight))[:, None]
+        return mean, to_numpy(scaled.T @ scaled)
 
     return moments_of_block(low, high, V.shape[0], weight_sum, products)

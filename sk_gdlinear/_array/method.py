@@ -17,11 +17,20 @@ from .._fit.build import adapt, make_objective, standardize
 from .passes import DEVICE, losses
 from .sums import DeviceSums
 
-# Rows per update with ``batch_size="auto"`` on other devices than a CPU.
-DEVICE_BATCH_SIZE = 1024
+# Rows per update with ``batch_size="auto"`` on other devices than a CPU, at least and at most, and between them the
+# largest power of two with which an epoch makes so many updates.
+LEAST_BATCH_SIZE = 1024
+LARGEST_BATCH_SIZE = 1 << 14
+EPOCH_UPDATES = 512
 
 # Why the curvature is bought before the first epoch.
 AT_ONCE = "since devices multiply matrices fast"
+
+
+def device_batch_size(n_rows):
+    """Return the rows per update with ``batch_size="auto"`` on a device other than a CPU."""
+    largest = 1 << max(int(n_rows) // EPOCH_UPDATES, 1).bit_length() - 1
+    return min(max(largest, LEAST_BATCH_SIZE), LARGEST_BATCH_SIZE)
 
 
 class DeviceDescent(MiniBatchDescent):

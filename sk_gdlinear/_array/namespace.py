@@ -7,7 +7,7 @@ import numpy as np
 # Numbers of X handled at once, on a CPU, where they should stay in cache, and on other devices, which need much work at
 # once.
 CPU_NUMBERS = 1 << 17
-DEVICE_NUMBERS = 1 << 24
+DEVICE_NUMBERS = 1 << 25
 
 # Rows of a block, at least.
 LEAST_ROWS = 16

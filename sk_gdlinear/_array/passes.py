@@ -7,39 +7,42 @@ from .._objective.derivation import coef_gradient, error, forward
 from .epoch import epoch
 from .joint_moments import joint_moments
 from .namespace import to_numpy
-from .problem import DeviceProblem
+from .problem import DeviceProblem, standardized
 from .rows import Totals, blocks
 
 
 def moments(X, order, weight, moments):
     """Add the rows ``order`` to the running moments, in place; return the new sum of weights.
 
-    Sums are about a row of the block, so that offsets cost no digits, in float32 neither.
+    Sums are about the first row of a block, so that offsets cost no digits.  Without weights that row is one of the
+    rows whose spread is computed, so one sum of squares suffices: taking their mean from it magnifies rounding by at
+    most the number of rows.  With weights, where the first row may count for nothing, the mean comes first.
     """
     namespace, count = X.namespace, moments.count
     xp, size = namespace.xp, namespace.block_rows(X.shape[1])
     for start in range(0, len(order), size):
         part = order[start : start + size]
-        block = X.take(part, namespace.real)
-        s = None if weight is None else namespace.asarray(weight[part])
-        total = float(len(part)) if weight is None else float(weight[part].sum(dtype=np.float64))
-        pivot = block[:1, :]
-        offset = _weighted_sum(xp, block - pivot, s) / total
-        square = _weighted_sum(xp, (block - (pivot + offset)) ** 2, s)
-        parts = (pivot[0, :], offset, square, xp.min(block, axis=0), xp.max(block, axis=0))
-        pivot, offset, square, low, high = to_numpy(xp.stack(parts)).astype(np.float64)
+        block = X.block(part, namespace.real)
+        pivot = xp.astype(block[:1, :], namespace.real)
+        Z = block - pivot  # in float64 where the device has it
+        if weight is None:
+            total = float(len(part))
+            offset = xp.sum(Z, axis=0) / total
+            square = xp.linalg.vector_norm(Z, axis=0) ** 2 - total * offset**2
+        else:
+            s, total = namespace.asarray(weight[part]), float(weight[part].sum(dtype=np.float64))
+            offset = s @ Z / total
+            square = s @ (Z - offset) ** 2
+        low, high = (xp.astype(a, namespace.real) for a in (xp.min(block, axis=0), xp.max(block, axis=0)))
+        parts = xp.stack((pivot[0, :], offset, square, low, high))
+        pivot, offset, square, low, high = to_numpy(parts).astype(np.float64)
         delta = pivot + offset - moments.mean
         moments.mean += delta * (total / (count + total))
-        moments.square_deviation += square + delta**2 * (count * total / (count + total))
+        moments.square_deviation += np.maximum(square, 0.0) + delta**2 * (count * total / (count + total))
         np.minimum(moments.low, low, out=moments.low)
         np.maximum(moments.high, high, out=moments.high)
         count += total
     return count
-
-
-def _weighted_sum(xp, A, weight):
-    """Return the weighted sum of the rows of ``A``, (d,)."""
-    return xp.sum(A, axis=0) if weight is None else weight @ A
 
 
 def max_row_norm(rows, order, standardization, fit_intercept):
@@ -48,8 +51,8 @@ def max_row_norm(rows, order, standardization, fit_intercept):
     xp = namespace.xp
     shift, inv_scale = (namespace.asarray(a) for a in standardization[:2])
     for part in blocks(rows, order):
-        Z = (rows.X.take(part, namespace.real) - shift) * inv_scale
-        norm = xp.sum(Z * Z, axis=1) + float(fit_intercept)
+        Z = standardized(rows.X.block(part, namespace.real), shift, inv_scale)
+        norm = xp.linalg.vector_norm(Z, axis=1) ** 2 + float(fit_intercept)
         weight = rows.weights(part)
         norm = norm if weight is None else norm * namespace.asarray(weight)
         largest = max(largest, float(xp.max(norm)))

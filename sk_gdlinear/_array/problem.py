@@ -29,10 +29,10 @@ class DeviceProblem:
 
     def block(self, order):
         """Return the standardized rows and targets of a block, and its weights as a column or None."""
-        weight = self.rows.weights(order)
+        weight, (shift, inv_scale, target_shift, target_inv_scale) = self.rows.weights(order), self.standardization
         return (
-            self.standardization.rows(self.rows.X.take(order, self.dtype)),
-            self.standardization.targets(self.rows.Y.take(order, self.dtype)),
+            standardized(self.rows.X.block(order, self.dtype), shift, inv_scale),
+            standardized(self.rows.Y.block(order, self.dtype), target_shift, target_inv_scale),
             None if weight is None else self.own(weight)[:, None],
         )
 
@@ -42,6 +42,13 @@ class DeviceProblem:
         if weight is None:
             return self.namespace.asarray([n_rows])
         return xp.sum(xp.astype(weight, self.namespace.real, copy=False), axis=0)
+
+
+def standardized(rows, shift, inv_scale):
+    """Return a block of rows standardized, in the dtype of ``shift``, which is theirs or a wider one."""
+    Z = rows - shift
+    Z *= inv_scale
+    return Z
 
 
 class DeviceLoss:

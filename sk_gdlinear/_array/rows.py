@@ -29,6 +29,11 @@ class DeviceArray:
         return self.namespace.numpy_dtype(self.array.dtype)
 
     @property
+    def block_rows(self):
+        """Rows that are handled at once."""
+        return self.namespace.block_rows(self.shape[1])
+
+    @property
     def backend(self):
         """The functions that pass over such rows."""
         from .passes import DEVICE  # which needs this class
@@ -58,6 +63,13 @@ class DeviceArray:
             block = self.array[part, ...]
         return block if dtype is None else xp.astype(block, dtype, copy=False)
 
+    def block(self, order, dtype):
+        """Return rows for a computation in a dtype: those of a CPU in it, where operations on mixed dtypes are slow.
+
+        Other devices convert numbers as they read them, which spares a copy.
+        """
+        return self.take(order, dtype if self.namespace.is_cpu else None)
+
 
 def as_slice(order):
     """Return row numbers that follow one another as a slice; None for others."""
@@ -72,7 +84,7 @@ def blocks(rows, order=None):
 
     With an ``order`` these are parts of it.
     """
-    size = rows.X.namespace.block_rows(rows.X.shape[1])
+    size = rows.X.block_rows
     if order is None and rows.kept is None:
         yield from (slice(start, min(start + size, rows.n_rows)) for start in range(0, rows.n_rows, size))
         return

@@ -22,35 +22,31 @@ class DeviceSums(RowSums):
         return float(np.finfo(np.float64 if self.namespace.has_double else np.float32).eps)
 
     def second_moments(self, objective):
-        """Return the second moments of the standardized rows."""
-        return self._weighted_moments(objective, lambda E, weight: weight)
+        """Return the second moments of the standardized rows.
+
+        The same pass adds up the gradient and the losses of predicting the mean, where most descents start.
+        """
+        device, mean = self._device(objective), objective.baseline.intercept
+        xp, totals, b = device.namespace.xp, Totals(device.namespace), device.own(mean)
+        for part in blocks(self.rows):
+            Z, Y, weight = device.block(part)
+            count, weighted = device.weight_sum(weight, Z.shape[0]), Z if weight is None else Z * weight
+            totals.add(count, xp.sum(weighted, axis=0), Z.T @ weighted, *self._of_errors(device, Z, b - Y, weight))
+        count, total, products, *at_mean = totals.numpy()
+        self.cache["at mean"] = objective, mean, at_mean
+        return _moments(count, total, products)
 
     def curved_moments(self, objective, point, t):
         """Return the second moments of the rows, weighted by the curvature of target ``t``'s loss at a point."""
-
-        def curved(E, weight):
-            curvature = DeviceLoss(objective.loss, self.namespace, E.dtype).curvature(E)[:, t : t + 1]
-            return curvature if weight is None else curvature * weight
-
-        return self._weighted_moments(objective, curved, (point.W, point.b))
-
-    def _weighted_moments(self, objective, weigh, at=None):
-        """Return the second moments of rows whose weights are a function of their errors and of ``Rows.weight``."""
-        device, E = self._device(objective), None
-        xp, totals = device.namespace.xp, Totals(device.namespace)
-        parameters = None if at is None else tuple(device.own(a) for a in at)
+        device = self._device(objective)
+        xp, totals, at = device.namespace.xp, Totals(device.namespace), (device.own(point.W), device.own(point.b))
         for part in blocks(self.rows):
             Z, Y, weight = device.block(part)
-            if parameters is not None:
-                E = error(forward(Z, *parameters), Y)
-            weight = weigh(E, weight)
-            count = device.weight_sum(weight, Z.shape[0])
-            weighted = Z if weight is None else Z * weight
-            totals.add(count, xp.sum(weighted, axis=0), weighted.T @ Z)
-        count, total, products = totals.numpy()
-        moments = SecondMoments.empty(self.rows.X.shape[1])
-        moments.add_sums(float(count[0]), total, 0.5 * (products + products.T))
-        return moments
+            curvature = device.loss.curvature(error(forward(Z, *at), Y))[:, t : t + 1]
+            weight = curvature if weight is None else curvature * weight
+            weighted = Z * weight
+            totals.add(xp.sum(weight, axis=0), xp.sum(weighted, axis=0), Z.T @ weighted)
+        return _moments(*totals.numpy())
 
     def _memory_for_errors(self):
         """Return None: on a device errors are computed again where they are needed."""
@@ -58,18 +54,24 @@ class DeviceSums(RowSums):
 
     def gradient_and_losses(self, objective, W, b, on_block=None, errors=None):
         """Return the gradient of the loss by ``W`` and ``b``, and the loss per target, summed over rows."""
+        known, mean, at_mean = self.cache.get("at mean", (None, None, None))
+        if known is objective and not W.any() and np.array_equal(b, mean):
+            return tuple(at_mean)
         device = self._device(objective)
-        xp, totals, at = device.namespace.xp, Totals(device.namespace), (device.own(W), device.own(b))
+        totals, at = Totals(device.namespace), (device.own(W), device.own(b))
         for part in blocks(self.rows):
             Z, Y, weight = device.block(part)
-            E = error(forward(Z, *at), Y)
-            psi, value = device.loss.derivative(E), device.loss.value(E)
-            if weight is not None:
-                psi, value = psi * weight, value * weight
-            totals.add(psi.T @ Z, xp.sum(psi, axis=0) * float(self.fit_intercept), xp.sum(value, axis=0))
+            totals.add(*self._of_errors(device, Z, error(forward(Z, *at), Y), weight))
             if on_block is not None:
                 on_block()
         return tuple(totals.numpy())
+
+    def _of_errors(self, device, Z, E, weight):
+        """Return the sums of the gradients and of the losses of a block with such errors."""
+        xp, psi, value = device.namespace.xp, device.loss.derivative(E), device.loss.value(E)
+        if weight is not None:
+            psi, value = psi * weight, value * weight
+        return psi.T @ Z, xp.sum(psi, axis=0) * float(self.fit_intercept), xp.sum(value, axis=0)
 
     def losses_between(self, objective, start, end, shares):
         """Return the losses after shares of the way between two points, (len(shares), k), summed over rows."""
@@ -129,3 +131,10 @@ class DeviceSums(RowSums):
 
     def _device(self, objective):
         return DeviceProblem(objective.problem(self.rows, self.fit_intercept))
+
+
+def _moments(count, total, products):
+    """Return the ``SecondMoments`` of rows with these weighted sums of 1, ``z`` and ``z z^T``."""
+    moments = SecondMoments.empty(len(total))
+    moments.add_sums(float(count[0]), total, 0.5 * (products + products.T))
+    return moments

@@ -45,9 +45,10 @@ class Rows(NamedTuple):
         """Rows per kernel call.
 
         The sparse kernel passes over all columns at every call, so a block of sparse rows has many more entries than
-        columns.  With threads the size is such that every thread gets the same number of blocks.
+        columns.  A device other than a CPU gets what it handles at once.  With threads the size is such that every
+        thread gets the same number of blocks.
         """
-        most = BLOCK_ROWS
+        most = max(BLOCK_ROWS, getattr(self.X, "block_rows", 0))
         if issparse(self.X):
             entries = min(BLOCK_ENTRIES * self.X.shape[1], MOST_BLOCK_ENTRIES)
             most = max(BLOCK_ROWS, entries * self.X.shape[0] // max(self.X.nnz, 1))
