@@ -16,6 +16,7 @@ is then 1.  Nothing else should run meanwhile.  ``page_tables.py`` has the table
 import argparse
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -45,6 +46,7 @@ class Run(NamedTuple):
     packages: tuple = ()  # modules without which nothing is measured
     left_out: tuple = ()  # parts of its figures that no table needs
     gpu: bool = False  # whether PyTorch must see a GPU
+    cores: int = 1  # that the machine must have
 
 
 SECTIONS = ("--only", "rows", "tables", "lowrank", "robust", "small")
@@ -59,6 +61,7 @@ RUNS = {
     "sparse_rows": Run("sparse_rows.py"),
     "memory": Run("memory.py"),
     "cores": Run("cores.py"),
+    "many_cores": Run("cores.py", ("--threads", "1", "2", "8"), cores=8),
     "gpu": Run("gpu.py", packages=("torch",), gpu=True),
     "dask_scaling": Run("dask_scaling.py", packages=("dask", "distributed", "dask_ml")),
 }
@@ -71,6 +74,8 @@ def why_not(run, quick):
         return f"not installed: {', '.join(missing)}"
     if run.gpu and not quick and not importlib.import_module("torch").cuda.is_available():
         return "PyTorch sees no GPU"
+    if run.cores > os.cpu_count() and not quick:
+        return f"fewer than {run.cores} cores"
     return None
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import peers_tables
 from report import table
 
+OTHER_CALLS = {"many_cores": "cores.py --threads 1 2 8"}  # by the run, where it is not called as its script
+
 NOT_VERSIONS = ("commit", "date", "cpu", "cores", "memory", "BLAS threads", "minutes")
 ROUNDING = 1e-15  # a gap that is no larger is one of rounding errors
 BARE = {"random": "random", "as in the file": "as in the file", "by the target": "sorted by price"}  # in the README
@@ -296,22 +298,22 @@ def dask_speed(figures):
 
 def runs_table(results):
     """When, where and from which commit every run is, and the versions."""
-    environments = {name: figures["environment"] for name, figures in results.items()}
+    environments = {OTHER_CALLS.get(name, f"{name}.py"): figures["environment"] for name, figures in results.items()}
     rows = [
         {
-            "script": f"`{name}.py`",
+            "script": f"`{script}`",
             "minutes": max(1, round(found["minutes"])) if "minutes" in found else None,
             "commit": found["commit"],
             "date": found["date"],
             "machine": f"{found['cpu']}, {found['cores']} cores, {found['memory']}",
             "BLAS threads": found["BLAS threads"],
         }
-        for name, found in environments.items()
+        for script, found in environments.items()
     ]
     by_versions = {}
-    for name, found in environments.items():
+    for script, found in environments.items():
         versions = ", ".join(f"{key} {value}" for key, value in found.items() if key not in NOT_VERSIONS)
-        by_versions.setdefault(versions, []).append(f"`{name}.py`")
+        by_versions.setdefault(versions, []).append(f"`{script}`")
     whose = ["all"] if len(by_versions) == 1 else map(", ".join, by_versions.values())
     lines = [f"Versions of {who}: {versions}." for who, versions in zip(whose, by_versions, strict=True)]
     return "\n\n".join([markdown(rows), *lines])
@@ -341,6 +343,7 @@ TABLES = {
     "hashed rows": ("sparse_rows", all_of("hashed")),
     "memory of kinds": ("memory", all_of("kinds")),
     "cores": ("cores", cores),
+    "many cores": ("many_cores", cores),
     "gpu": ("gpu", gpu),
     "dask rounds": ("dask_scaling", all_of("partitionings")),
     "dask parameters": ("dask_scaling", all_of("features")),

@@ -93,8 +93,9 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
     positive : bool, default=False
         Whether coefficients must not be negative; the intercept may be.
     batch_size : int, None or "auto", default="auto"
-        Rows per update.  None is one update per epoch from all rows; "auto" is 32, and 1024 to 16384 for arrays on a GPU.
-        An epoch makes ``ceil(n_samples / batch_size)`` updates; a last, short batch is averaged over its own rows.
+        Rows per update.  None is one update per epoch from all rows; "auto" is 32, and from 1024 to 16384 for arrays on
+        a GPU.  An epoch makes ``ceil(n_samples / batch_size)`` updates; a last, short batch is averaged over its own
+        rows.
     learning_rate : float or "auto", default="auto"
         Step size :math:`\eta`, in coefficients per unit of gradient.  "auto" takes :math:`m / (c \beta + 1.05 (m - 1)
         \lambda_1)` for batches of ``m`` rows [1]_, with :math:`\beta` the largest squared norm of a (standardized) row,

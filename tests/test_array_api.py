@@ -39,7 +39,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-
 def gpu_kinds():
     """The kinds of arrays on a GPU, where there is one."""
     if os.environ.get("SCIPY_ARRAY_API") != "1" or find_spec("torch") is None:
@@ -488,7 +487,8 @@ def test_partial_fit_continues_from_fit(library):
 @pytest.mark.parametrize("library", DOUBLE, indirect=True)
 def test_a_warm_start_continues(library):
     X, Y, _ = problem_data()
-    params = {"warm_start": True, "precondition": False, "max_iter": 2, "tol": None, "random_state": 0}
+    params = {"warm_start": True, "precondition": False, "batch_size": 32, "max_iter": 2, "tol": None}
+    params["random_state"] = 0
     model, twin = GDLinearRegressor(**params), GDLinearRegressor(**params)
     with sk_gdlinear.backend("reference"):
         twin.fit(X, Y).fit(X, Y)

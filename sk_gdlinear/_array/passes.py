@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._data.order import cut_in_order
 from .._descent.backend import Backend
 from .._objective.derivation import coef_gradient, error, forward
 from .epoch import epoch
@@ -12,21 +13,20 @@ from .rows import Totals, blocks
 
 
 def moments(X, order, weight, moments):
-    """Add the rows ``order`` to the running moments, in place; return the new sum of weights.
+    """Add the rows ``order``, in increasing order, to the running moments, in place; return the new sum of weights.
 
     Sums are about the first row of a block, so that offsets cost no digits.  Without weights that row is one of the
     rows whose spread is computed, so one sum of squares suffices: taking their mean from it magnifies rounding by at
     most the number of rows.  With weights, where the first row may count for nothing, the mean comes first.
     """
     namespace, count = X.namespace, moments.count
-    xp, size = namespace.xp, namespace.block_rows(X.shape[1])
-    for start in range(0, len(order), size):
-        part = order[start : start + size]
+    xp = namespace.xp
+    for part in cut_in_order(order, X.block_rows):
         block = X.block(part, namespace.real)
         pivot = xp.astype(block[:1, :], namespace.real)
         Z = block - pivot  # in float64 where the device has it
         if weight is None:
-            total = float(len(part))
+            total = float(block.shape[0])
             offset = xp.sum(Z, axis=0) / total
             square = xp.linalg.vector_norm(Z, axis=0) ** 2 - total * offset**2
         else:
@@ -46,11 +46,14 @@ def moments(X, order, weight, moments):
 
 
 def max_row_norm(rows, order, standardization, fit_intercept):
-    """Return the largest weighted squared norm of a standardized row of ``order``, the intercept's 1 included."""
+    """Return the largest weighted squared norm of a standardized row, the intercept's 1 included.
+
+    It is that of the rows ``order``, which are in increasing order.
+    """
     namespace, largest = rows.X.namespace, 0.0
     xp = namespace.xp
     shift, inv_scale = (namespace.asarray(a) for a in standardization[:2])
-    for part in blocks(rows, order):
+    for part in cut_in_order(order, rows.X.block_rows):
         Z = standardized(rows.X.block(part, namespace.real), shift, inv_scale)
         norm = xp.linalg.vector_norm(Z, axis=1) ** 2 + float(fit_intercept)
         weight = rows.weights(part)
