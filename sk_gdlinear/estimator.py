@@ -121,10 +121,10 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         "auto" from when the mini-batch epochs so far have cost as much as the second moments would, or before, if a
         sample of the rows says that much is left to gain, or cannot tell that little is.  It acts with
         ``standardize=True``, ``learning_rate="auto"`` and ``schedule="constant"``, on up to 4,096 features.  For
-        squared errors it also acts on more: with "l1" or "elasticnet" it uses a working set of the features, and with
-        "l2" or no penalty the rows must be fewer than the features, and at most 4,096.  Columns of condition numbers up
-        to 1e6, once they are standardized, are solved; beyond that they count as linearly dependent, and the answer is
-        that of minimum norm in columns scaled to unit variance.
+        squared errors it also acts on more: with "l1" or "elasticnet" it uses a working set of the features, with "l2"
+        or no penalty the products of rows where they are fewer and at most 4,096, and otherwise conjugate gradients,
+        one pass an epoch.  Columns of condition numbers up to 1e6, once they are standardized, are solved; beyond that
+        they count as linearly dependent, and the answer is that of minimum norm in columns scaled to unit variance.
     average : bool, default=True
         Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
         the average starts anew when it does worse than the iterates that it averages.  Where one batch contains all

@@ -11,6 +11,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.sparse import csr_array, random
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
 
 from builders import exact_r2
 from own_objects import LogCosh
@@ -181,11 +182,16 @@ def test_sparse_rows_are_judged_as_dense_ones(kind):
 
 
 def test_more_columns_than_second_moments_allow_are_not_called_converged_without_proof():
-    """There is none for them: "no_change", and no warning since nothing is known."""
+    """There is none for them without squares: "no_change", and no warning since nothing is known."""
     X = csr_array(random(4_200, 5_000, density=0.002, random_state=0))
     y = X @ np.random.default_rng(0).normal(size=5_000) + np.random.default_rng(1).normal(size=4_200)
+    for params in ({}, {"loss": "huber"}):
+        model, messages = fitted(X, y, **params)
+        assert model.stop_reason_ == "no_change" and not messages
     model, messages = fitted(X, y, penalty="l2", alpha=1.0)
-    assert model.stop_reason_ == "no_change" and not messages
+    exact = Ridge(4_200.0, tol=1e-12).fit(X, y).score(X, y)
+    assert model.stop_reason_ == "converged" and not messages
+    assert model.score(X, y) == pytest.approx(exact, abs=1e-3)
 
 
 def test_an_objective_of_nearly_0_is_proof_for_any_number_of_columns():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .._descent.conjugate_gradients import ConjugateGradients, has_squares_alone
 from .._descent.curvature import Curvature
 from .._descent.lipschitz import lipschitz_constants
 from .._descent.method import MiniBatchDescent
@@ -78,12 +79,17 @@ def make_device_judge(rows, statistics, hyper, start, width):
 
 def _curvature(rows, statistics, hyper, objective):
     """Return the curvature, to buy at once; None where it is not wanted or its matrix would be too large."""
-    d, k = rows.X.shape[1], rows.Y.shape[1]
-    if statistics.features is None or not hyper.allows_curvature or d > MOST_COLUMNS:
+    d, k, fit_intercept = rows.X.shape[1], rows.Y.shape[1], hyper.fit_intercept
+    if statistics.features is None or not hyper.allows_curvature:
         return None
-    rms = statistics.recent_features.spread(hyper.fit_intercept)[0]
+    rms = statistics.recent_features.spread(fit_intercept)[0]
     squares = (rms * objective.standardization.inv_scale.astype(np.float64)) ** 2
-    newton = ProximalNewton(DeviceSums.of(DEVICE, rows, hyper.fit_intercept), hyper.fit_intercept)
-    costs = Costs.of(rows, k, objective.loss.is_quadratic)
+    sums, costs = DeviceSums.of(DEVICE, rows, fit_intercept), Costs.of(rows, k, objective.loss.is_quadratic)
+    if d <= MOST_COLUMNS:
+        newton = ProximalNewton(sums, fit_intercept)
+    elif objective.loss.is_quadratic and has_squares_alone(objective.penalty):
+        newton = ConjugateGradients(sums, fit_intercept, column_squares=squares)
+    else:
+        return None
     reason = {} if hyper.precondition is True else {"reason": AT_ONCE}
     return Curvature(newton, True, hyper.tol, costs, SampleInspection(squares, may_be_all=True), **reason)

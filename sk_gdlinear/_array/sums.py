@@ -1,5 +1,7 @@
 """Sums over rows on a device that Newton steps need."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from .._data.second_moments import SecondMoments
@@ -10,7 +12,7 @@ from .._objective.derivation import error, forward
 from .._objective.losses import Quantile
 from .namespace import to_numpy
 from .problem import DeviceLoss, DeviceProblem
-from .rows import Totals, blocks
+from .rows import DeviceArray, Totals, blocks
 
 
 class DeviceSums(RowSums):
@@ -65,6 +67,19 @@ class DeviceSums(RowSums):
             if on_block is not None:
                 on_block()
         return tuple(totals.numpy())
+
+    def curvature_products(self, objective, W, b, on_block=None):
+        """Return the products of the curvature of squared errors with coefficients and an intercept."""
+        return self._for_targets_zero(objective).gradient_and_losses(objective, W, b, on_block)[:2]
+
+    def _for_targets_zero(self, objective):
+        """Return the sums of the same rows with targets that are 0 when standardized."""
+        if "targets zero" not in self.cache:
+            xp, Y = self.namespace.xp, self.rows.Y.array
+            shift = self.namespace.asarray(objective.standardization.target_shift, Y.dtype)
+            rows = self.rows._replace(Y=DeviceArray(xp.zeros_like(Y) + shift, self.namespace))
+            self.cache["targets zero"] = replace(self, rows=rows, cache={})
+        return self.cache["targets zero"]
 
     def _of_errors(self, device, Z, E, weight):
         """Return the sums of the gradients and of the losses of a block with such errors."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .._objective.penalties import BoxedElasticNet
+from .conjugate_gradients import ConjugateGradients, has_squares_alone
 from .newton import ProximalNewton
 from .rent_or_buy import MOST_COLUMNS, Costs
 from .row_space import MOST_ROWS, RowSpaceNewton
@@ -41,9 +42,11 @@ def choose_newton(backend, rows, objective, fit_intercept, column_squares, momen
         if rows.n_rows < d and rows.n_rows <= MOST_ROWS and _is_smooth(objective.penalty, column_squares):
             newton = RowSpaceNewton(sums, fit_intercept, column_squares=column_squares)
             return newton, costs.in_row_space(rows)
-    if d > MOST_COLUMNS:
-        return None, None
-    return ProximalNewton(sums, fit_intercept), costs
+    if d <= MOST_COLUMNS:
+        return ProximalNewton(sums, fit_intercept), costs
+    if is_quadratic and has_squares_alone(objective.penalty):
+        return ConjugateGradients(sums, fit_intercept, column_squares=column_squares), costs.of_gradients()
+    return None, None
 
 
 def _has_absolute_values(penalty, column_squares):

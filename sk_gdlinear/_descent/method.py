@@ -197,7 +197,7 @@ class MiniBatchDescent:
             point = self.last_pass.point if self.last_pass.is_at(W, b) else None
             newton = self.curvature.state_at(objective, W, b, point)
             state.reduction, self.last_pass = VarianceReduction(), LastPass()
-            self.notes.append(f"curvature bought after update {state.iterate.t}, {self.curvature.reason}")
+            self.notes.append(f"{self.curvature.newton.begun} after update {state.iterate.t}, {self.curvature.reason}")
         before = float(newton.point.value(objective.penalty).sum())
         state.newton = self.curvature.epoch(objective, newton, on_block)
         state.set_parameters(*state.newton.point[:2])
@@ -335,6 +335,8 @@ class MiniBatchDescent:
             return curvature.remaining_gain(self.objective, state.newton, limit), True
         if curvature is None or point is None or not self.objective.loss.is_quadratic:
             return None
+        if not curvature.newton.knows_gain:
+            return None
         if self.reduces_variance and not state.reduction.is_on:  # an epoch more costs little and gains much
             return None
         limit = curvature.positive_tol * self.objective_scale()
@@ -348,7 +350,7 @@ class MiniBatchDescent:
 
     def confirms(self, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain."""
-        if self.curvature is None:
+        if self.curvature is None or not self.curvature.newton.knows_gain:
             return True
         return is_confirmed(self.curvature, self.backend, self._problem(), self.last_pass.point, limit)
 

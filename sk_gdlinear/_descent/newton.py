@@ -19,7 +19,7 @@ estimate, and ``duality_gap`` bounds what is left.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -85,6 +85,9 @@ class ProximalNewton:
     model: QuadraticModel | None = None  # of the squared error
     damping: float = FIRST_DAMPING
     stalled: bool = False  # whether the last step did not lower the objective
+
+    knows_gain: ClassVar[bool] = True  # whether it is always known what is left to gain after a step
+    begun: ClassVar[str] = "curvature bought"  # what is said when steps begin
 
     @property
     def is_bought(self):

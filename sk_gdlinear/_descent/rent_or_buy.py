@@ -38,6 +38,12 @@ CHOLESKY = 0.02
 # Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0
 
+# Epochs of mini-batches before conjugate gradients, without the cost of a penalty.
+EPOCHS_BEFORE_GRADIENTS = 1.0
+
+# Cost of an epoch, relative to that of the curvature, beyond which no mini-batch epoch is made at all.
+OUT_OF_PROPORTION = 8.0
+
 
 def has_cheap_entries(X):
     """Whether the inner products of sparse rows cost less than those of arrays."""
@@ -84,6 +90,10 @@ class Costs(NamedTuple):
         """Return the costs where the curvature is that of passes with a working set of columns."""
         return self._replace(curvature=WORKING_SET_EPOCHS * self.epoch)
 
+    def of_gradients(self):
+        """Return the costs where steps along conjugate gradients need no matrix: they begin after some epochs."""
+        return self._replace(curvature=EPOCHS_BEFORE_GRADIENTS * self.epoch)
+
     def in_row_space(self, rows):
         """Return the costs where the curvature is that of the inner products of rows, not columns."""
         n, d = rows.n_rows, rows.X.shape[1]
@@ -95,6 +105,11 @@ class Costs(NamedTuple):
     def has_paid(self, n_epochs):
         """Whether the rent of so many epochs adds up to the price of the curvature."""
         return n_epochs * self.epoch >= self.curvature
+
+    @property
+    def are_out_of_proportion(self):
+        """Whether an epoch costs so much more than the curvature that none is worth its price."""
+        return self.epoch > OUT_OF_PROPORTION * self.curvature
 
     def allows_sample(self, n_epochs, n_sampled, n_columns):
         """Whether the rent of so many epochs adds up to the second moments of a sample."""

@@ -4,7 +4,7 @@
 ``dask.tasks`` says how those of all partitions are added.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,6 +109,29 @@ class RowSums:
             for total, part in zip(sums, parts, strict=True):
                 total += part
         return tuple(sums)
+
+    def curvature_products(self, objective, W, b, on_block=None):
+        """Return the products of the curvature of squared errors with coefficients and an intercept.
+
+        That is the gradient there for targets 0, summed over rows; the products of a row are in the dtype of X.
+        """
+        zero, dtype = self._for_targets_zero(objective), self.rows.X.dtype
+        problem = objective.problem(zero.rows, self.fit_intercept, zero.cache)
+        at, sums = (W.astype(dtype), b.astype(dtype)), [np.zeros(a.shape) for a in (W, b)]
+        for parts in map_blocks(lambda order: self.backend.gradient(problem, order, *at), self.rows.blocks()):
+            for total, part in zip(sums, parts[:2], strict=True):
+                total += part
+            if on_block is not None:
+                on_block()
+        return tuple(sums)
+
+    def _for_targets_zero(self, objective):
+        """Return the sums of the same rows with targets that are 0 when standardized."""
+        if "targets zero" not in self.cache:
+            rows = self.rows
+            Y = np.tile(objective.standardization.target_shift, (len(rows.Y), 1)).astype(rows.Y.dtype, copy=False)
+            self.cache["targets zero"] = replace(self, rows=rows._replace(Y=Y), cache={})
+        return self.cache["targets zero"]
 
     def losses_between(self, objective, start, end, shares):
         """Return the losses after shares of the way between two points, (len(shares), k), summed over rows."""

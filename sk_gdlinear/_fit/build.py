@@ -225,7 +225,10 @@ def _curvature(backend, rows, statistics, hyper, objective, batch_size, moments=
     if newton is None:
         return None
     inspection = SampleInspection(squares, may_be_all=hyper.precondition != "auto")
-    return Curvature(newton, hyper.precondition, hyper.tol, costs, inspection)
+    curvature = Curvature(newton, hyper.precondition, hyper.tol, costs, inspection)
+    if hyper.precondition == "auto" and costs.are_out_of_proportion:
+        curvature.buy_next("since mini-batches with this penalty cost far more")
+    return curvature
 
 
 def adapt(iterate, hyper, average):

@@ -1,0 +1,131 @@
+r"""Conjugate gradients over all rows, for squared errors of more columns than a matrix is made for.
+
+An epoch is one pass over the rows.  From the gradient :math:`g` of the objective and the direction :math:`p` of the
+epoch before it goes along
+
+.. math:: p \leftarrow -M^{-1} g + \beta p, \qquad \beta = \frac{g^\top M^{-1} g}{g_0^\top M^{-1} g_0}, \qquad
+    w \leftarrow w + \frac{g^\top M^{-1} g}{p^\top H p} \, p,
+
+with :math:`g_0` the gradient before, H the second moments of the rows plus the squares' penalty, and M its diagonal (M.
+Hestenes and E. Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", Journal of Research of the
+National Bureau of Standards 49, 1952).  The pass computes :math:`H p`, the gradient of the derivation at p for targets
+0; from it follow the gradient and the objective at the new point.
+
+What is left to gain is known only where the squares of all coefficients are penalised, by the duality gap.  Otherwise
+it is estimated by the largest of the newest falls of the objective times the number of steps, which is the rest of a
+power law.  The newest fall alone would mislead: it may be small for some steps before the objective falls again.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from .._objective.penalties import BoxedElasticNet
+from .duality_gap import gap_of_squares
+from .newton import ProximalNewton
+from .row_sums import Point
+
+# Newest falls of the objective of which the largest counts, and the share of the tolerance up to which their estimate
+# decides though the duality gap is larger.
+FALLS = 8
+NEGLIGIBLE = 0.01
+
+# Steps after which the gradient and the objective are computed by a pass of their own: the rounding of products in
+# float32 adds up in them.
+STEPS_OF_PRODUCTS = 50
+
+
+class Direction(NamedTuple):
+    """The direction at a point."""
+
+    W: np.ndarray  # (k, d), float64
+    b: np.ndarray
+    norm: np.ndarray  # (k,), of the gradient there, squared and in the metric of the inverse diagonal
+    gain: float  # the duality gap at the point; infinite where it is not known
+    exact: bool  # whether it is known
+
+
+@dataclass
+class ConjugateGradients(ProximalNewton):
+    """Steps along conjugate directions, with the squares of the coefficients penalised or no penalty."""
+
+    column_squares: np.ndarray | None = None  # (d,), mean squares of the standardized columns
+    newest: tuple[Point, Direction] | None = None  # the point that the newest step reached, and its direction
+    falls: deque = field(default_factory=lambda: deque(maxlen=FALLS))  # of the objective by the newest steps
+    n_steps: int = 0
+    has_begun: bool = False
+
+    knows_gain: ClassVar[bool] = False
+    begun: ClassVar[str] = "conjugate gradients begun"
+
+    @property
+    def is_bought(self):
+        """Whether steps have begun; nothing has to be computed for them."""
+        return self.has_begun
+
+    def buy(self, objective):
+        """Begin to make steps."""
+        self.has_begun = True
+
+    def remaining_gain(self, direction, limit):
+        """Return what is left to gain: the duality gap, or the estimate where it is unknown or tells nothing."""
+        estimate = self.n_steps * max(self.falls) if len(self.falls) == FALLS else np.inf
+        return direction.gain if direction.exact and estimate > NEGLIGIBLE * limit else estimate
+
+    @np.errstate(over="ignore", invalid="ignore")  # in extreme units squares may not be numbers
+    def proposal(self, objective, point, negligible=0.0):
+        """Return the ``Direction`` at a point: conjugate to the one before, if the newest step led there."""
+        l2 = squares_penalty(objective.penalty, point.W)
+        grad_W, grad_b = point.grad_W + l2 * point.W, point.grad_b
+        diagonal = self.column_squares + l2
+        W = -np.divide(grad_W, diagonal, out=np.zeros_like(grad_W), where=diagonal > 0.0)
+        b, norm = -grad_b, np.square(grad_b) - (W * grad_W).sum(axis=1)
+        if self.newest is not None and self.newest[0] is point:
+            before = self.newest[1]
+            ratio = np.divide(norm, before.norm, out=np.zeros_like(norm), where=before.norm > 0.0)
+            W, b = W + ratio[:, None] * before.W, b + ratio * before.b
+        known = bool(np.all(np.where(self.column_squares > 0.0, l2, 1.0) > 0.0))
+        gain = gap_of_squares(objective.penalty, point, self.fit_intercept) if known else np.inf
+        return Direction(W, b, norm, gain, known)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def move(self, objective, point, proposal, on_block=None):
+        """Return the point of least objective along a direction; the old one where that is 0."""
+        W, b, norm = proposal[:3]
+        products = self.sums.curvature_products(objective, W, b, on_block)
+        product_W, product_b = (a / self.sums.total_weight for a in products)
+        of_loss = (W * product_W).sum(axis=1) + b * product_b
+        curvature = of_loss + (squares_penalty(objective.penalty, W) * np.square(W)).sum(axis=1)
+        length = np.divide(norm, curvature, out=np.zeros_like(norm), where=curvature > 0.0)
+        slope = (W * point.grad_W).sum(axis=1) + b * point.grad_b
+        after = Point(
+            point.W + length[:, None] * W,
+            point.b + length * b,
+            np.maximum(point.losses + length * (slope + 0.5 * length * of_loss), 0.0),
+            point.grad_W + length[:, None] * product_W,
+            point.grad_b + length * product_b,
+        )
+        self.n_steps += 1
+        if self.n_steps % STEPS_OF_PRODUCTS == 0:
+            after = self.point(objective, *after[:2])
+        self.stalled = not (length.any() and np.isfinite(after.losses).all() and np.isfinite(after.W).all())
+        if self.stalled:
+            self.falls.extend([0.0] * FALLS)
+            return point
+        self.newest = after, proposal
+        self.falls.append(float((0.5 * length * norm).sum()))
+        return after
+
+
+def squares_penalty(penalty, W):
+    """Return the penalty of the square of each coefficient, (k, d) or a number, in float64."""
+    return 0.0 if penalty.is_zero else np.broadcast_to(penalty.l2, W.shape).astype(np.float64)
+
+
+def has_squares_alone(penalty):
+    """Whether there is no penalty, or one of the squares of coefficients alone."""
+    if penalty.is_zero:
+        return True
+    return isinstance(penalty, BoxedElasticNet) and penalty.lower is None and not np.any(penalty.l1)
