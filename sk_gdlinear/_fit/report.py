@@ -86,7 +86,7 @@ def warning_after(result, max_iter, tol):
         warnings.append(
             f"max_iter={max_iter} epochs were not enough to come within tol={tol:g}. Raise max_iter or tol, or let the "
             "curvature help: precondition=True, with learning_rate='auto', schedule='constant' and standardize=True, "
-            "on up to 4,096 features."
+            "on up to 4,096 features; on more for squared errors without bounds."
         )
     if result.stop_reason == NOT_CERTAIN and result.left > tol:
         warnings.append(
