@@ -143,8 +143,8 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         ``precondition=False`` of all rows, if they are few).  With a step or schedule of your own, or
         ``standardize=False``, the extrapolation decides when to stop, and second moments, computed once at the end,
         whether ``stop_reason_`` is "converged" or "no_change"; the latter also with more features than
-        ``precondition`` allows.  For "huber" and "quantile" a duality gap over all rows decides.  None runs
-        ``max_iter`` epochs.
+        ``precondition`` allows.  For "huber" and "quantile", and for conjugate gradients with "l2", a duality gap over
+        all rows decides; conjugate gradients without a penalty end as "no_change".  None runs ``max_iter`` epochs.
         With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
         scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2

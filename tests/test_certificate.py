@@ -185,7 +185,7 @@ def test_more_columns_than_second_moments_allow_are_not_called_converged_without
     """There is none for them without squares: "no_change", and no warning since nothing is known."""
     X = csr_array(random(4_200, 5_000, density=0.002, random_state=0))
     y = X @ np.random.default_rng(0).normal(size=5_000) + np.random.default_rng(1).normal(size=4_200)
-    for params in ({}, {"loss": "huber"}):
+    for params in ({}, {"loss": "huber", "max_iter": 1000}):
         model, messages = fitted(X, y, **params)
         assert model.stop_reason_ == "no_change" and not messages
     model, messages = fitted(X, y, penalty="l2", alpha=1.0)
