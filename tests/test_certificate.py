@@ -183,13 +183,13 @@ def test_sparse_rows_are_judged_as_dense_ones(kind):
 
 def test_more_columns_than_second_moments_allow_are_not_called_converged_without_proof():
     """There is none for them without squares: "no_change", and no warning since nothing is known."""
-    X = csr_array(random(4_200, 5_000, density=0.002, random_state=0))
-    y = X @ np.random.default_rng(0).normal(size=5_000) + np.random.default_rng(1).normal(size=4_200)
+    X = csr_array(random(9_000, 4_200, density=0.002, random_state=0))
+    y = X @ np.random.default_rng(0).normal(size=4_200) + np.random.default_rng(1).normal(size=9_000)
     for params in ({}, {"loss": "huber", "max_iter": 1000}):
         model, messages = fitted(X, y, **params)
         assert model.stop_reason_ == "no_change" and not messages
     model, messages = fitted(X, y, penalty="l2", alpha=1.0)
-    exact = Ridge(4_200.0, tol=1e-12).fit(X, y).score(X, y)
+    exact = Ridge(9_000.0, tol=1e-12).fit(X, y).score(X, y)
     assert model.stop_reason_ == "converged" and not messages
     assert model.score(X, y) == pytest.approx(exact, abs=1e-3)
 
