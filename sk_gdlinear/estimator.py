@@ -124,7 +124,8 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         squared errors it also acts on more: with "l1" or "elasticnet" it uses a working set of the features, with "l2"
         or no penalty the products of rows where they are fewer and at most 4,096, and otherwise conjugate gradients,
         one pass an epoch.  Columns of condition numbers up to 1e6, once they are standardized, are solved; beyond that
-        they count as linearly dependent, and the answer is that of minimum norm in columns scaled to unit variance.
+        they count as linearly dependent, and the answer is that of minimum norm in columns scaled to unit variance, but
+        with conjugate gradients that which is nearest to where they began.
     average : bool, default=True
         Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
         the average starts anew when it does worse than the iterates that it averages.  Where one batch contains all

@@ -28,8 +28,10 @@ from sk_gdlinear._array import joint_moments
 from sk_gdlinear._array import namespace as namespace_module
 from sk_gdlinear._array.checks import namespace_of
 from sk_gdlinear._array.method import device_batch_size
+from sk_gdlinear._array.passes import DEVICE
 from sk_gdlinear._array.rows import DeviceArray, Totals
 from sk_gdlinear._data.joint_moments import JointMoments
+from sk_gdlinear._data.statistics import Moments
 from sk_gdlinear.losses import Huber
 from sk_gdlinear.penalties import Box
 
@@ -677,6 +679,26 @@ def test_joint_moments_are_those_of_numpy(library, rows, is_weighted, monkeypatc
     size = np.sqrt(expected.products.diagonal())
     assert (np.abs(moments.products - expected.products) <= 1e-12 * np.multiply.outer(size, size)).all()
     assert_array_equal(moments.products[[2, 4]], 0.0)  # constant columns have no rounding
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize("library", KINDS, indirect=True)
+@pytest.mark.parametrize("first", [1e4, 0.0, -1e6])
+@pytest.mark.parametrize("first_weight", [None, 1.0, 1e-20])
+def test_a_first_row_far_from_all_others_costs_no_digits(library, first, first_weight):
+    X = np.random.default_rng(0).normal(size=(20_000, 2)) + 3.0
+    X[0] = first
+    X, weight = X.astype(library.dtype), None if first_weight is None else np.ones(20_000)
+    if weight is not None:
+        weight[0] = first_weight
+    moments = Moments.empty(2)
+    rows = DeviceArray(library(X), namespace_of(library(X)))
+    moments.add(DEVICE, rows, np.arange(20_000), weight)
+    share = np.ones(20_000) if weight is None else weight
+    mean = np.average(X.astype(float), axis=0, weights=share)
+    square = np.average((X.astype(float) - mean) ** 2, axis=0, weights=share)
+    assert_allclose(moments.mean, mean, rtol=1e-9 if library.has_double else 1e-4)
+    assert_allclose(moments.square_deviation / share.sum(), square, rtol=1e-9 if library.has_double else 1e-3)
 
 
 @pytest.mark.usefixtures("dispatch")

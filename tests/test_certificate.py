@@ -11,11 +11,12 @@ import pytest
 from scipy.optimize import minimize
 from scipy.sparse import csr_array, random
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Lasso, Ridge
 
 from builders import exact_r2
 from own_objects import LogCosh
 from sk_gdlinear import GDLinearRegressor, estimator
+from sk_gdlinear._descent import working_set
 from sk_gdlinear._descent.method import MiniBatchDescent
 from sk_gdlinear._fit import certificate
 
@@ -192,6 +193,22 @@ def test_more_columns_than_second_moments_allow_are_not_called_converged_without
     exact = Ridge(9_000.0, tol=1e-12).fit(X, y).score(X, y)
     assert model.stop_reason_ == "converged" and not messages
     assert model.score(X, y) == pytest.approx(exact, abs=1e-3)
+
+
+@pytest.mark.parametrize("params", [{}, {"learning_rate": 0.02, "average": False}], ids=str)
+def test_absolute_values_on_many_columns_are_judged_by_the_duality_gap_alone(params, monkeypatch):
+    """No second moments are needed for it, with mini-batches alone and with steps of one's own."""
+    monkeypatch.setattr(working_set, "second_moments", None)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 250))
+    y = X[:, :20] @ rng.normal(size=20) + rng.normal(size=2000)
+    model, messages = fitted(X, y, penalty="l1", alpha=0.1, precondition=False, **params)
+    exact = Lasso(0.1, tol=1e-10).fit(X, y)
+    left = [0.5 * np.mean((y - m.predict(X)) ** 2) + 0.1 * np.abs(m.coef_).sum() for m in (model, exact)]
+    is_near = left[0] - left[1] <= 1e-4 * 0.5 * y.var()
+    assert (model.stop_reason_ == "converged") <= is_near
+    assert model.stop_reason_ == ("no_change" if params else "converged")
+    assert bool(messages) == bool(params)
 
 
 def test_an_objective_of_nearly_0_is_proof_for_any_number_of_columns():

@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from builders import name_of
 from sk_gdlinear import GDLinearRegressor, GDLinearRegressorCV
 from sk_gdlinear._array import method as device_method
-from sk_gdlinear._descent import choose_newton, conjugate_gradients
+from sk_gdlinear._descent import choose_newton
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +153,31 @@ def test_where_nothing_can_be_gained_steps_end_at_once():
     assert not model.coef_.any() and model.n_iter_ <= 2
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("params", [{"tol": 1e-7}, {"tol": None, "max_iter": 60}], ids=name_of)
+@pytest.mark.parametrize("penalty", [{}, {"penalty": "l2", "alpha": 1e-4}], ids=name_of)
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("is_balanced", [True, False])
+def test_rows_that_are_alike_along_directions_leave_coefficients_small(dtype, params, penalty, noise, is_balanced):
+    """One-hot codes add up to one; few steps reach the minimum, and further ones would be rounding."""
+    rng = np.random.default_rng(0)
+    codes = np.arange(600) % 200 if is_balanced else rng.integers(0, 200, 600)
+    X = csr_array((np.ones(600), (np.arange(600), codes)), shape=(600, 200))
+    y = rng.normal(size=200)[codes] + noise * rng.normal(size=600)
+    model = GDLinearRegressor(precondition=True, **params, **penalty).fit(X.astype(dtype), y.astype(dtype))
+    exact = ridge(X, y, penalty.get("alpha", 0.0))[0]
+    assert_allclose(X @ model.coef_.astype(float) + model.intercept_, exact, atol=2e-3)
+    assert np.abs(model.coef_).max() < 10.0
+    assert model.n_iter_ == params.get("max_iter", model.n_iter_) <= 60
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_columns_that_are_all_constant_have_no_coefficients(kind):
+    X = np.ones((400, 5)) if kind == "dense" else csr_array((400, 5))
+    model = GDLinearRegressor(random_state=0).fit(X, data()[1])
+    assert not model.coef_.any()
+
+
 # --- when steps end, and what is said of them -------------------------------------------------------------------------
 
 
@@ -193,6 +218,15 @@ def test_steps_that_gain_nothing_more_end_before_the_gap_is_small():
     assert model.stop_reason_ in ("no_change", "converged")
     assert model.n_iter_ < 300
     assert 1.0 - model.score(X, y) <= 1.02 * np.var(y - np.sin(6.0 * X[:, -1])) / y.var()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_penalty_too_weak_to_tell_what_is_left_warns_of_nothing():
+    X, y = sparse_data()
+    scale = np.where(np.arange(X.shape[1]) == 0, 1e6, 1.0)
+    model = GDLinearRegressor(penalty="l2", alpha=1e-6, random_state=0).fit(csr_array(X.multiply(scale)), y)
+    assert model.stop_reason_ in ("converged", "no_change")
+    assert LinearRegression().fit(X, y).score(X, y) - model.score(csr_array(X.multiply(scale)), y) <= 1e-3
 
 
 def test_mini_batches_come_first_and_are_left_out_where_a_penalty_makes_them_dear():
@@ -265,8 +299,7 @@ def test_arrays_of_another_library_have_the_answer_of_numpy(params, dtype):
     assert_allclose(model.loss_curve_, expected.loss_curve_, rtol=tolerance)
 
 
-def test_numbers_without_squares_leave_the_model_finite(monkeypatch):
-    monkeypatch.setattr(conjugate_gradients, "STEPS_OF_PRODUCTS", 2)
+def test_numbers_without_squares_leave_the_model_finite():
     Z, y = data()
     X = Z * np.where(np.arange(12) == 0, 1e160, np.where(np.arange(12) == 1, 1e-160, 1.0))
     with warnings.catch_warnings():

@@ -25,7 +25,7 @@ LARGEST_BATCH_SIZE = 1 << 14
 EPOCH_UPDATES = 512
 
 # Why the curvature is bought before the first epoch.
-AT_ONCE = "since devices multiply matrices fast"
+AT_ONCE = "as on every device"
 
 
 def device_batch_size(n_rows):

@@ -15,20 +15,25 @@ from .rows import Totals, blocks
 def moments(X, order, weight, moments):
     """Add the rows ``order``, in increasing order, to the running moments, in place; return the new sum of weights.
 
-    Sums are about the first row of a block, so that offsets cost no digits.  Without weights that row is one of the
-    rows whose spread is computed, so one sum of squares suffices: taking their mean from it magnifies rounding by at
-    most the number of rows.  With weights, where the first row may count for nothing, the mean comes first.
+    In float64 sums are about a row of the block, that of the largest weight, so that offsets cost no digits.  Without
+    weights one sum of squares suffices: since that row is one of those whose spread is computed, taking their mean from
+    it magnifies rounding by at most the number of rows.  In float32 sums are about the mean as far as it is known.
     """
     namespace, count = X.namespace, moments.count
     xp = namespace.xp
     for part in cut_in_order(order, X.block_rows):
-        block = X.block(part, namespace.real)
-        pivot = xp.astype(block[:1, :], namespace.real)
+        block, is_double = X.block(part, namespace.real), namespace.has_double
+        largest = 0 if weight is None else int(weight[part].argmax())
+        if is_double:
+            pivot = xp.astype(block[largest : largest + 1, :], namespace.real)
+        else:
+            pivot = xp.sum(block / block.shape[0], axis=0, keepdims=True)
         Z = block - pivot  # in float64 where the device has it
         if weight is None:
             total = float(block.shape[0])
             offset = xp.sum(Z, axis=0) / total
-            square = xp.linalg.vector_norm(Z, axis=0) ** 2 - total * offset**2
+            size = Z if is_double else Z - offset
+            square = xp.linalg.vector_norm(size, axis=0) ** 2 - (total * offset**2 if is_double else 0.0)
         else:
             s, total = namespace.asarray(weight[part]), float(weight[part].sum(dtype=np.float64))
             offset = s @ Z / total

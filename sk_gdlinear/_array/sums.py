@@ -68,10 +68,6 @@ class DeviceSums(RowSums):
                 on_block()
         return tuple(totals.numpy())
 
-    def curvature_products(self, objective, W, b, on_block=None):
-        """Return the products of the curvature of squared errors with coefficients and an intercept."""
-        return self._for_targets_zero(objective).gradient_and_losses(objective, W, b, on_block)[:2]
-
     def _for_targets_zero(self, objective):
         """Return the sums of the same rows with targets that are 0 when standardized."""
         if "targets zero" not in self.cache:

@@ -9,7 +9,8 @@ epoch before it goes along
 with :math:`g_0` the gradient before, H the second moments of the rows plus the squares' penalty, and M its diagonal (M.
 Hestenes and E. Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", Journal of Research of the
 National Bureau of Standards 49, 1952).  The pass computes :math:`H p`, the gradient of the derivation at p for targets
-0; from it follow the gradient and the objective at the new point.
+0; from it follow the gradient and the objective at the new point.  A target has no further steps where rounding is all
+that is left of its gradient, or of the second derivative along its direction.
 
 What is left to gain is known only where the squares of all coefficients are penalised, by the duality gap.  Otherwise
 it is estimated by the largest of the newest falls of the objective times the number of steps, which is the rest of a
@@ -32,13 +33,14 @@ from .row_sums import Point
 FALLS = 8
 NEGLIGIBLE = 0.01
 
-# Steps after which the gradient and the objective are computed by a pass of their own: the rounding of products in
-# float32 adds up in them.
-STEPS_OF_PRODUCTS = 50
+# Rounding, relative to the root of the first norm of the gradient, and to the largest second derivative along a
+# direction: a target whose gradient or second derivative is smaller has no further steps.  They would be rounding,
+# along directions in which all rows are alike.
+ROUNDING = 64.0 * np.finfo(np.float64).eps
 
 
 class Direction(NamedTuple):
-    """The direction at a point."""
+    """The direction at a point, 0 for targets that have no further step."""
 
     W: np.ndarray  # (k, d), float64
     b: np.ndarray
@@ -55,6 +57,8 @@ class ConjugateGradients(ProximalNewton):
     newest: tuple[Point, Direction] | None = None  # the point that the newest step reached, and its direction
     falls: deque = field(default_factory=lambda: deque(maxlen=FALLS))  # of the objective by the newest steps
     n_steps: int = 0
+    first_norm: np.ndarray | None = None  # (k,), that of the first direction
+    steepest: float = 0.0  # the largest second derivative along a direction, in the metric of the diagonal
     has_begun: bool = False
 
     knows_gain: ClassVar[bool] = False
@@ -77,28 +81,32 @@ class ConjugateGradients(ProximalNewton):
     @np.errstate(over="ignore", invalid="ignore")  # in extreme units squares may not be numbers
     def proposal(self, objective, point, negligible=0.0):
         """Return the ``Direction`` at a point: conjugate to the one before, if the newest step led there."""
-        l2 = squares_penalty(objective.penalty, point.W)
-        grad_W, grad_b = point.grad_W + l2 * point.W, point.grad_b
-        diagonal = self.column_squares + l2
+        l2, grad_b = squares_penalty(objective.penalty, point.W), point.grad_b
+        grad_W, diagonal = point.grad_W + l2 * point.W, self._diagonal(objective, point.W)
         W = -np.divide(grad_W, diagonal, out=np.zeros_like(grad_W), where=diagonal > 0.0)
         b, norm = -grad_b, np.square(grad_b) - (W * grad_W).sum(axis=1)
         if self.newest is not None and self.newest[0] is point:
             before = self.newest[1]
             ratio = np.divide(norm, before.norm, out=np.zeros_like(norm), where=before.norm > 0.0)
             W, b = W + ratio[:, None] * before.W, b + ratio * before.b
-        known = bool(np.all(np.where(self.column_squares > 0.0, l2, 1.0) > 0.0))
+        self.first_norm = norm if self.first_norm is None else self.first_norm
+        moves = norm > ROUNDING**2 * self.first_norm
+        known = not objective.penalty.is_zero and bool(np.all(np.where(self.column_squares > 0.0, l2, 1.0) > 0.0))
         gain = gap_of_squares(objective.penalty, point, self.fit_intercept) if known else np.inf
-        return Direction(W, b, norm, gain, known)
+        return Direction(W * moves[:, None], b * moves, norm * moves, gain, known)
 
     @np.errstate(over="ignore", invalid="ignore")
     def move(self, objective, point, proposal, on_block=None):
-        """Return the point of least objective along a direction; the old one where that is 0."""
+        """Return the point of least objective along a direction; the old one where it cannot be told by rounding."""
         W, b, norm = proposal[:3]
         products = self.sums.curvature_products(objective, W, b, on_block)
         product_W, product_b = (a / self.sums.total_weight for a in products)
         of_loss = (W * product_W).sum(axis=1) + b * product_b
         curvature = of_loss + (squares_penalty(objective.penalty, W) * np.square(W)).sum(axis=1)
-        length = np.divide(norm, curvature, out=np.zeros_like(norm), where=curvature > 0.0)
+        size = (self._diagonal(objective, W) * np.square(W)).sum(axis=1) + np.square(b)
+        relative = np.divide(curvature, size, out=np.zeros_like(norm), where=size > 0.0)
+        self.steepest = max(self.steepest, float(relative.max()))
+        length = np.divide(norm, curvature, out=np.zeros_like(norm), where=relative > ROUNDING * self.steepest)
         slope = (W * point.grad_W).sum(axis=1) + b * point.grad_b
         after = Point(
             point.W + length[:, None] * W,
@@ -108,15 +116,17 @@ class ConjugateGradients(ProximalNewton):
             point.grad_b + length * product_b,
         )
         self.n_steps += 1
-        if self.n_steps % STEPS_OF_PRODUCTS == 0:
-            after = self.point(objective, *after[:2])
         self.stalled = not (length.any() and np.isfinite(after.losses).all() and np.isfinite(after.W).all())
         if self.stalled:
             self.falls.extend([0.0] * FALLS)
             return point
-        self.newest = after, proposal
+        self.newest = after, proposal._replace(norm=np.where(length > 0.0, norm, 0.0))
         self.falls.append(float((0.5 * length * norm).sum()))
         return after
+
+    def _diagonal(self, objective, W):
+        """Return the diagonal of the second derivatives of the objective, (k, d) or (d,)."""
+        return self.column_squares + squares_penalty(objective.penalty, W)
 
 
 def squares_penalty(penalty, W):

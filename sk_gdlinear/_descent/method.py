@@ -337,9 +337,11 @@ class MiniBatchDescent:
             return None
         if not curvature.newton.knows_gain:
             return None
+        gap, limit = curvature.newton.known_gap(self.objective, point), curvature.positive_tol * self.objective_scale()
+        if gap is not None:
+            return (gap, True) if gap <= limit else None
         if self.reduces_variance and not state.reduction.is_on:  # an epoch more costs little and gains much
             return None
-        limit = curvature.positive_tol * self.objective_scale()
         gain, is_all = estimated_gain(curvature, self.backend, self._problem(), point, state.n_epochs, limit)
         return (gain, False) if is_all else None
 
@@ -352,7 +354,7 @@ class MiniBatchDescent:
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain."""
         if self.curvature is None or not self.curvature.newton.knows_gain:
             return True
-        return is_confirmed(self.curvature, self.backend, self._problem(), self.last_pass.point, limit)
+        return is_confirmed(self.curvature, self.backend, self.objective, self._problem(), self.last_pass.point, limit)
 
     @property
     def judges_itself(self):
@@ -363,6 +365,11 @@ class MiniBatchDescent:
     def is_stuck(self):
         """Whether Newton steps have come to an end that is not known to be the minimum."""
         return self.curvature is not None and self.curvature.is_stuck(self.state.newton)
+
+    @property
+    def is_estimated(self):
+        """Whether steps may end by an estimate of what is left, beside which a large duality gap tells nothing."""
+        return self.state.newton is not None and not self.curvature.newton.knows_gain
 
     def inspected_gain(self):
         """Return what is left to gain at the parameters evaluated last, and whether that is known."""

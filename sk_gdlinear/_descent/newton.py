@@ -107,6 +107,10 @@ class ProximalNewton:
         """Return coefficients to start from."""
         return W
 
+    def known_gap(self, objective, point):
+        """Return what is left to gain at a point, where that is known before the first step; None otherwise."""
+        return None
+
     def point(self, objective, W, b, on_block=None):
         """Return the ``Point`` at parameters, by a pass over all rows; ``on_block`` is called after each block."""
         return self.sums.point(objective, W, b, on_block)

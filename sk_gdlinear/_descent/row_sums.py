@@ -113,17 +113,9 @@ class RowSums:
     def curvature_products(self, objective, W, b, on_block=None):
         """Return the products of the curvature of squared errors with coefficients and an intercept.
 
-        That is the gradient there for targets 0, summed over rows; the products of a row are in the dtype of X.
+        That is the gradient there for targets 0, summed over rows.
         """
-        zero, dtype = self._for_targets_zero(objective), self.rows.X.dtype
-        problem = objective.problem(zero.rows, self.fit_intercept, zero.cache)
-        at, sums = (W.astype(dtype), b.astype(dtype)), [np.zeros(a.shape) for a in (W, b)]
-        for parts in map_blocks(lambda order: self.backend.gradient(problem, order, *at), self.rows.blocks()):
-            for total, part in zip(sums, parts[:2], strict=True):
-                total += part
-            if on_block is not None:
-                on_block()
-        return tuple(sums)
+        return self._for_targets_zero(objective).gradient_and_losses(objective, W, b, on_block)[:2]
 
     def _for_targets_zero(self, objective):
         """Return the sums of the same rows with targets that are 0 when standardized."""

@@ -53,6 +53,10 @@ class WorkingSetNewton(ProximalNewton):
         W[:, dropped] = 0.0
         return W
 
+    def known_gap(self, objective, point):
+        """Return the duality gap at a point; None in float32, whose sums have too few digits."""
+        return gap_of_squares(objective.penalty, point, self.fit_intercept) if point.W.dtype == np.float64 else None
+
     def proposal(self, objective, point, negligible=0.0):
         """Return the minimum of the model over the working set, and the duality gap at the point as its gain."""
         n_added = self._enlarge(objective, point)

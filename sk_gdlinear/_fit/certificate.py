@@ -47,7 +47,9 @@ def certified(result, rows, statistics, hyper, method, make_judge):
         left = _left(judge, hyper.tol) if _counts_all(judge, hyper.penalty, coef) else np.nan
     except KeyboardInterrupt:  # the epochs are over
         return replace(result, stop_reason="interrupted")
-    return replace(result, stop_reason="converged" if left <= max(hyper.tol, ROUNDING) else NOT_CERTAIN, left=left)
+    if left <= max(hyper.tol, ROUNDING):
+        return replace(result, stop_reason="converged", left=left)
+    return replace(result, stop_reason=NOT_CERTAIN, left=np.nan if method.is_estimated else left)
 
 
 def _left(judge, tol):

@@ -296,7 +296,7 @@ class _Run:
             stopping.scale = self.scale()  # that by which the method decides whether to narrow the smoothing
         remaining = None if self.validation is not None else self.method.remaining_gain()
         self.left = np.nan
-        if remaining is not None:
+        if remaining is not None and np.isfinite(remaining[0]):
             most = losses.standardized + float(self.method.objective.left_out.sum())
             self.left = min(remaining[0], most) / max(stopping.scale, np.finfo(np.float64).tiny)
         finished = stopping.update(

@@ -84,9 +84,9 @@ def warning_after(result, max_iter, tol):
         )
     if result.stop_reason == "max_iter" and tol is not None:
         warnings.append(
-            f"max_iter={max_iter} epochs were not enough to come within tol={tol:g}. Raise max_iter or tol, or let the "
-            "curvature help: precondition=True, with learning_rate='auto', schedule='constant' and standardize=True, "
-            "on up to 4,096 features; on more for squared errors without bounds."
+            f"max_iter={max_iter} epochs were not enough to come within tol={tol:g}. Raise max_iter or tol, or, if it "
+            "did not, let the curvature help: precondition=True, with learning_rate='auto', schedule='constant' and "
+            "standardize=True, on up to 4,096 features, and on more for squared errors without bounds."
         )
     if result.stop_reason == NOT_CERTAIN and result.left > tol:
         warnings.append(
