@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
 from .._data.order import as_slice
 from .._data.rows import Rows
@@ -22,8 +23,10 @@ from .duality_gap import DualSums
 from .row_loops import dual_sums, losses_between, sum_between
 from .smoothing import excess_and_loss
 
-# Rows of float32 data that are converted at once.
+# Rows of float32 data that are converted at once, and of sparse rows about so many entries: their kernels pass over all
+# columns at every call.
 CONVERTED_ROWS = 1 << 13
+CONVERTED_ENTRIES = 1 << 20
 
 # Errors that a ``Point`` keeps at most: 8 MB.
 MOST_ERRORS = 1 << 20
@@ -207,13 +210,15 @@ class RowSums:
 
     def _blocks(self, objective, on_block=None):
         """Yield problems in float64, and the row numbers of a block in the problem and in all rows."""
-        problem = objective.problem(self.rows, self.fit_intercept, self.cache)
+        problem, X, size = objective.problem(self.rows, self.fit_intercept, self.cache), self.rows.X, CONVERTED_ROWS
+        if issparse(X):
+            size = max(size, CONVERTED_ENTRIES * X.shape[0] // max(X.nnz, 1))
         for block in self.rows.blocks():
-            if self.rows.X.dtype == np.float64:
+            if X.dtype == np.float64:
                 yield problem, block, block
             else:
-                for start in range(0, len(block), CONVERTED_ROWS):
-                    yield self._converted(problem, block[start : start + CONVERTED_ROWS])
+                for start in range(0, len(block), size):
+                    yield self._converted(problem, block[start : start + size])
             if on_block is not None:
                 on_block()
 
