@@ -338,8 +338,8 @@ class MiniBatchDescent:
         if not curvature.newton.knows_gain:
             return None
         gap, limit = curvature.newton.known_gap(self.objective, point), curvature.positive_tol * self.objective_scale()
-        if gap is not None:
-            return (gap, True) if gap <= limit else None
+        if gap <= limit:
+            return gap, True
         if self.reduces_variance and not state.reduction.is_on:  # an epoch more costs little and gains much
             return None
         gain, is_all = estimated_gain(curvature, self.backend, self._problem(), point, state.n_epochs, limit)

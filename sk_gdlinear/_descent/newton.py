@@ -108,8 +108,8 @@ class ProximalNewton:
         return W
 
     def known_gap(self, objective, point):
-        """Return what is left to gain at a point, where that is known before the first step; None otherwise."""
-        return None
+        """Return an upper bound of what is left to gain at a point, before the first step; infinite without one."""
+        return np.inf
 
     def point(self, objective, W, b, on_block=None):
         """Return the ``Point`` at parameters, by a pass over all rows; ``on_block`` is called after each block."""

@@ -84,15 +84,13 @@ def is_much_left(curvature, backend, problem, point, n_epochs, scale):
 
 
 def is_confirmed(curvature, backend, objective, problem, point, limit):
-    """Return whether the duality gap, or a sample of the rows, agrees that no more than ``limit`` is left to gain.
+    """Return whether the duality gap, or a sample of the rows, shows that no more than ``limit`` is left to gain.
 
-    Where the gap is known it decides; with ``precondition=False`` it does so only after the last epoch.  If the sample
-    does not represent all columns, the curvature of all rows is bought for the next epoch; where it must not be bought,
-    the columns that the sample does represent decide.  ``point`` is None where it is not known.
+    If the sample does not represent all columns, the curvature of all rows is bought for the next epoch; where it must
+    not be bought, the columns that the sample does represent decide.  ``point`` is None where it is not known.
     """
-    gap = None if point is None else curvature.newton.known_gap(objective, point)
-    if gap is not None:
-        return gap <= limit or curvature.precondition is False
+    if point is not None and curvature.newton.known_gap(objective, point) <= limit:
+        return True
     gain, is_all = 0.0, False
     if point is not None:
         share = curved_share(backend, problem, point.W, point.b)
@@ -114,7 +112,7 @@ def inspected_gain(curvature, objective, problem, point, limit):
     """
     rows = problem.rows
     gap = curvature.newton.known_gap(objective, point)
-    if gap is not None:
+    if gap <= limit:
         return gap, True
     is_plain = type(curvature.newton) is ProximalNewton and objective.loss.is_quadratic
     if is_plain and not curvature.must_buy and rows.n_rows > sample_size(rows.X.shape[1]):

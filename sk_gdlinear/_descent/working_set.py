@@ -54,8 +54,8 @@ class WorkingSetNewton(ProximalNewton):
         return W
 
     def known_gap(self, objective, point):
-        """Return the duality gap at a point; None in float32, whose sums have too few digits."""
-        return gap_of_squares(objective.penalty, point, self.fit_intercept) if point.W.dtype == np.float64 else None
+        """Return the duality gap at a point; infinite in float32, whose sums have too few digits."""
+        return gap_of_squares(objective.penalty, point, self.fit_intercept) if point.W.dtype == np.float64 else np.inf
 
     def proposal(self, objective, point, negligible=0.0):
         """Return the minimum of the model over the working set, and the duality gap at the point as its gain."""
