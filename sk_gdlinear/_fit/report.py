@@ -90,9 +90,9 @@ def warning_after(result, max_iter, tol):
         )
     if result.stop_reason == NOT_CERTAIN and result.left > tol:
         warnings.append(
-            f"Training stopped after {n_epochs} epochs, since the objective hardly falls any more, but by the second "
-            f"moments of the rows {result.left:.2g} may be left to gain, on the scale of tol={tol:g}. Use the defaults "
-            "of learning_rate, schedule, standardize and precondition, another step, or tol=None to run max_iter "
-            "epochs; and float64, where nearly collinear columns leave float32 too few digits."
+            f"Training stopped after {n_epochs} epochs, since the objective hardly falls any more, but up to "
+            f"{result.left:.2g} may be left to gain, on the scale of tol={tol:g}. Use the defaults of learning_rate, "
+            "schedule, standardize and precondition, another step, or tol=None to run max_iter epochs; and float64, "
+            "where nearly collinear columns leave float32 too few digits."
         )
     return " ".join(warnings) or None
