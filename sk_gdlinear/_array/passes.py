@@ -15,29 +15,27 @@ from .rows import Totals, blocks
 def moments(X, order, weight, moments):
     """Add the rows ``order``, in increasing order, to the running moments, in place; return the new sum of weights.
 
-    In float64 sums are about a row of the block, that of the largest weight, so that offsets cost no digits.  Without
-    weights one sum of squares suffices: since that row is one of those whose spread is computed, taking their mean from
-    it magnifies rounding by at most the number of rows.  In float32 sums are about the mean as far as it is known.
+    Sums are about a ``_pivot``, so that offsets cost no digits.
     """
     namespace, count = X.namespace, moments.count
     xp = namespace.xp
     for part in cut_in_order(order, X.block_rows):
-        block, is_double = X.block(part, namespace.real), namespace.has_double
-        largest = 0 if weight is None else int(weight[part].argmax())
-        if is_double:
-            pivot = xp.astype(block[largest : largest + 1, :], namespace.real)
-        else:
-            pivot = xp.sum(block / block.shape[0], axis=0, keepdims=True)
+        block, s = X.block(part, namespace.real), None if weight is None else weight[part]
+        total = float(block.shape[0]) if s is None else float(s.sum(dtype=np.float64))
+        pivot = _pivot(namespace, block, s)
         Z = block - pivot  # in float64 where the device has it
-        if weight is None:
-            total = float(block.shape[0])
-            offset = xp.sum(Z, axis=0) / total
-            size = Z if is_double else Z - offset
-            square = xp.linalg.vector_norm(size, axis=0) ** 2 - (total * offset**2 if is_double else 0.0)
-        else:
-            s, total = namespace.asarray(weight[part]), float(weight[part].sum(dtype=np.float64))
+        if s is not None:
+            s = namespace.asarray(s)
             offset = s @ Z / total
             square = s @ (Z - offset) ** 2
+        elif namespace.has_double:
+            # The pivot is one of these rows: taking their mean from one sum of squares magnifies rounding by at most
+            # the number of rows.
+            offset = xp.sum(Z, axis=0) / total
+            square = xp.linalg.vector_norm(Z, axis=0) ** 2 - total * offset**2
+        else:
+            offset = xp.sum(Z, axis=0) / total
+            square = xp.linalg.vector_norm(Z - offset, axis=0) ** 2
         low, high = (xp.astype(a, namespace.real) for a in (xp.min(block, axis=0), xp.max(block, axis=0)))
         parts = xp.stack((pivot[0, :], offset, square, low, high))
         pivot, offset, square, low, high = to_numpy(parts).astype(np.float64)
@@ -48,6 +46,15 @@ def moments(X, order, weight, moments):
         np.maximum(moments.high, high, out=moments.high)
         count += total
     return count
+
+
+def _pivot(namespace, block, weight):
+    """Return numbers near those of a block, (1, d): its heaviest row, or in float32 its mean without weights."""
+    xp = namespace.xp
+    if not namespace.has_double:
+        return xp.sum(block / block.shape[0], axis=0, keepdims=True)
+    heaviest = 0 if weight is None else int(weight.argmax())
+    return xp.astype(block[heaviest : heaviest + 1, :], namespace.real)
 
 
 def max_row_norm(rows, order, standardization, fit_intercept):

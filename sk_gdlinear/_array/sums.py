@@ -1,7 +1,5 @@
 """Sums over rows on a device that Newton steps need."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from .._data.second_moments import SecondMoments
@@ -68,14 +66,10 @@ class DeviceSums(RowSums):
                 on_block()
         return tuple(totals.numpy())
 
-    def _for_targets_zero(self, objective):
-        """Return the sums of the same rows with targets that are 0 when standardized."""
-        if "targets zero" not in self.cache:
-            xp, Y = self.namespace.xp, self.rows.Y.array
-            shift = self.namespace.asarray(objective.standardization.target_shift, Y.dtype)
-            rows = self.rows._replace(Y=DeviceArray(xp.zeros_like(Y) + shift, self.namespace))
-            self.cache["targets zero"] = replace(self, rows=rows, cache={})
-        return self.cache["targets zero"]
+    def _equal_targets(self, values):
+        """Return targets that are the same in every row, like those of the rows."""
+        Y = self.rows.Y.array
+        return DeviceArray(self.namespace.xp.zeros_like(Y) + self.namespace.asarray(values, Y.dtype), self.namespace)
 
     def _of_errors(self, device, Z, E, weight):
         """Return the sums of the gradients and of the losses of a block with such errors."""

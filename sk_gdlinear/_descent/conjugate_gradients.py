@@ -61,7 +61,7 @@ class ConjugateGradients(ProximalNewton):
     steepest: float = 0.0  # the largest second derivative along a direction, in the metric of the diagonal
     has_begun: bool = False
 
-    knows_gain: ClassVar[bool] = False
+    tells_gain: ClassVar[bool] = False
     begun: ClassVar[str] = "conjugate gradients begun"
 
     @property

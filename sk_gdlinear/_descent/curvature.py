@@ -96,7 +96,7 @@ class Curvature:
 
     def knows_gain(self, objective):
         """Whether a fit does not end before second moments of all rows, or of a sample, tell what is left to gain."""
-        if not self.newton.knows_gain:
+        if not self.newton.tells_gain:
             return False
         return self.precondition is not False or (objective.loss.is_quadratic and self.inspection.knows_all)
 
@@ -161,7 +161,7 @@ class Curvature:
         estimate that is not well below ``limit`` counts as at least twice the limit.  The gap is that of the exact
         loss, but that of the smoothed loss where the smoothing cannot be narrower.
         """
-        if not self.newton.knows_gain:
+        if not self.newton.tells_gain:
             return self.newton.remaining_gain(state.proposal, limit)
         gain = self.model_gain(objective, state)
         if not has_gap(objective):
@@ -188,7 +188,7 @@ class Curvature:
 
         It is 0 where rounding allows no further step.
         """
-        if not self.newton.knows_gain:
+        if not self.newton.tells_gain:
             return self.newton.remaining_gain(state.proposal, 0.0)
         if state.stalled and state.proposal.gain <= self._rounding(objective):
             return 0.0

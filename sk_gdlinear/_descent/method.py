@@ -326,8 +326,8 @@ class MiniBatchDescent:
     def remaining_gain(self):
         """Return by how much the objective can still fall, and whether that is exact; None if it cannot be told.
 
-        It is exact, over all rows, after an epoch with their curvature.  Before that it is an estimate from a sample,
-        for squared errors.
+        It is exact, over all rows, after an epoch with their curvature.  Before that, for squared errors, it is a
+        duality gap that shows that little is left, or an estimate from a sample.
         """
         state, curvature, point = self.state, self.curvature, self.last_pass.point
         if state.newton is not None:
@@ -335,7 +335,7 @@ class MiniBatchDescent:
             return curvature.remaining_gain(self.objective, state.newton, limit), True
         if curvature is None or point is None or not self.objective.loss.is_quadratic:
             return None
-        if not curvature.newton.knows_gain:
+        if not curvature.newton.tells_gain:
             return None
         gap, limit = curvature.newton.known_gap(self.objective, point), curvature.positive_tol * self.objective_scale()
         if gap <= limit:
@@ -352,7 +352,7 @@ class MiniBatchDescent:
 
     def confirms(self, limit):
         """Return whether a sample of the rows agrees that no more than ``limit`` is left to gain."""
-        if self.curvature is None or not self.curvature.newton.knows_gain:
+        if self.curvature is None or not self.curvature.newton.tells_gain:
             return True
         return is_confirmed(self.curvature, self.backend, self.objective, self._problem(), self.last_pass.point, limit)
 
@@ -369,7 +369,7 @@ class MiniBatchDescent:
     @property
     def is_estimated(self):
         """Whether steps may end by an estimate of what is left, beside which a large duality gap tells nothing."""
-        return self.state.newton is not None and not self.curvature.newton.knows_gain
+        return self.state.newton is not None and not self.curvature.newton.tells_gain
 
     def inspected_gain(self):
         """Return what is left to gain at the parameters evaluated last, and whether that is known."""

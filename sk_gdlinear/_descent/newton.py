@@ -86,7 +86,7 @@ class ProximalNewton:
     damping: float = FIRST_DAMPING
     stalled: bool = False  # whether the last step did not lower the objective
 
-    knows_gain: ClassVar[bool] = True  # whether it is always known what is left to gain after a step
+    tells_gain: ClassVar[bool] = True  # whether it is always known what is left to gain after a step
     begun: ClassVar[str] = "curvature bought"  # what is said when steps begin
 
     @property

@@ -123,10 +123,14 @@ class RowSums:
     def _for_targets_zero(self, objective):
         """Return the sums of the same rows with targets that are 0 when standardized."""
         if "targets zero" not in self.cache:
-            rows = self.rows
-            Y = np.tile(objective.standardization.target_shift, (len(rows.Y), 1)).astype(rows.Y.dtype, copy=False)
-            self.cache["targets zero"] = replace(self, rows=rows._replace(Y=Y), cache={})
+            rows = self.rows._replace(Y=self._equal_targets(objective.standardization.target_shift))
+            self.cache["targets zero"] = replace(self, rows=rows, cache={})
         return self.cache["targets zero"]
+
+    def _equal_targets(self, values):
+        """Return targets that are the same in every row, like those of the rows."""
+        Y = self.rows.Y
+        return np.tile(values, (len(Y), 1)).astype(Y.dtype, copy=False)
 
     def losses_between(self, objective, start, end, shares):
         """Return the losses after shares of the way between two points, (len(shares), k), summed over rows."""
