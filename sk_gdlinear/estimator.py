@@ -123,9 +123,10 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         ``standardize=True``, ``learning_rate="auto"`` and ``schedule="constant"``, on up to 4,096 features.  For
         squared errors it also acts on more: with "l1" or "elasticnet" it uses a working set of the features, with "l2"
         or no penalty the products of rows where they are fewer and at most 4,096, and otherwise conjugate gradients,
-        one pass an epoch.  Columns of condition numbers up to 1e6, once they are standardized, are solved; beyond that
-        they count as linearly dependent, and the answer is that of minimum norm in columns scaled to unit variance, but
-        with conjugate gradients that which is nearest to where they began.
+        or with another penalty accelerated gradients, one pass an epoch.  Columns of condition numbers up to 1e6, once
+        they are standardized, are solved; beyond that they count as linearly dependent, and the answer is that of
+        minimum norm in columns scaled to unit variance, but with conjugate or accelerated gradients one near to where
+        they began.
     average : bool, default=True
         Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
         the average starts anew when it does worse than the iterates that it averages.  Where one batch contains all
@@ -144,8 +145,8 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         ``precondition=False`` of all rows, if they are few).  With a step or schedule of your own, or
         ``standardize=False``, the extrapolation decides when to stop, and second moments, computed once at the end,
         whether ``stop_reason_`` is "converged" or "no_change"; the latter also with more features than
-        ``precondition`` allows.  For "huber" and "quantile", and for conjugate gradients with "l2", a duality gap over
-        all rows decides; conjugate gradients without a penalty end as "no_change".  None runs ``max_iter`` epochs.
+        ``precondition`` allows.  For "huber" and "quantile", and for conjugate or accelerated gradients with a penalty
+        that limits every coefficient, a duality gap over all rows decides; without one they end as "no_change".  None runs ``max_iter`` epochs.
         With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
         scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .._descent.conjugate_gradients import ConjugateGradients, has_squares_alone
+from .._descent.choose_newton import gradient_steps
 from .._descent.curvature import Curvature
 from .._descent.lipschitz import lipschitz_constants
 from .._descent.method import MiniBatchDescent
@@ -87,8 +87,8 @@ def _curvature(rows, statistics, hyper, objective):
     sums, costs = DeviceSums.of(DEVICE, rows, fit_intercept), Costs.of(rows, k, objective.loss.is_quadratic)
     if d <= MOST_COLUMNS:
         newton = ProximalNewton(sums, fit_intercept)
-    elif objective.loss.is_quadratic and has_squares_alone(objective.penalty):
-        newton = ConjugateGradients(sums, fit_intercept, column_squares=squares)
+    elif objective.loss.is_quadratic:
+        newton = gradient_steps(sums, fit_intercept, objective.penalty, squares)
     else:
         return None
     reason = {} if hyper.precondition is True else {"reason": AT_ONCE}

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .._objective.penalties import BoxedElasticNet
+from .accelerated_gradients import AcceleratedGradients
 from .conjugate_gradients import ConjugateGradients, has_squares_alone
 from .newton import ProximalNewton
 from .rent_or_buy import MOST_COLUMNS, Costs
@@ -37,16 +38,25 @@ def choose_newton(backend, rows, objective, fit_intercept, column_squares, momen
     costs = Costs.of(rows, k, is_quadratic)
     if is_quadratic and isinstance(objective.penalty, BoxedElasticNet):
         if d >= LEAST_COLUMNS and _has_absolute_values(objective.penalty, column_squares):
-            newton = WorkingSetNewton(sums, fit_intercept, column_squares=column_squares)
+            gradients = AcceleratedGradients(sums, fit_intercept, column_squares=column_squares)
+            newton = WorkingSetNewton(
+                sums, fit_intercept, column_squares=column_squares, gradients=gradients, pass_cost=costs.epoch
+            )
             return newton, costs.with_working_set()
         if rows.n_rows < d and rows.n_rows <= MOST_ROWS and _is_smooth(objective.penalty, column_squares):
             newton = RowSpaceNewton(sums, fit_intercept, column_squares=column_squares)
             return newton, costs.in_row_space(rows)
     if d <= MOST_COLUMNS:
         return ProximalNewton(sums, fit_intercept), costs
-    if is_quadratic and has_squares_alone(objective.penalty):
-        return ConjugateGradients(sums, fit_intercept, column_squares=column_squares), costs.of_gradients()
+    if is_quadratic:
+        return gradient_steps(sums, fit_intercept, objective.penalty, column_squares), costs.of_gradients()
     return None, None
+
+
+def gradient_steps(sums, fit_intercept, penalty, column_squares):
+    """Return the object that makes steps from gradients alone, for squared errors with this penalty."""
+    kind = ConjugateGradients if has_squares_alone(penalty) else AcceleratedGradients
+    return kind(sums, fit_intercept, column_squares=column_squares)
 
 
 def _has_absolute_values(penalty, column_squares):

@@ -12,26 +12,19 @@ National Bureau of Standards 49, 1952).  The pass computes :math:`H p`, the grad
 0; from it follow the gradient and the objective at the new point.  A target has no further steps where rounding is all
 that is left of its gradient, or of the second derivative along its direction.
 
-What is left to gain is known only where the squares of all coefficients are penalised, by the duality gap.  Otherwise
-it is estimated by the largest of the newest falls of the objective times the number of steps, which is the rest of a
-power law.  The newest fall alone would mislead: it may be small for some steps before the objective falls again.
 """
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from .._objective.penalties import BoxedElasticNet
-from .duality_gap import gap_of_squares
-from .newton import ProximalNewton
+from .gradient_steps import GradientSteps
 from .row_sums import Point
 
-# Newest falls of the objective of which the largest counts, and the share of the tolerance up to which their estimate
-# decides though the duality gap is larger.
+# Newest falls of the objective of which the largest counts.
 FALLS = 8
-NEGLIGIBLE = 0.01
 
 # Rounding, relative to the root of the first norm of the gradient, and to the largest second derivative along a
 # direction: a target whose gradient or second derivative is smaller has no further steps.  They would be rounding,
@@ -50,33 +43,15 @@ class Direction(NamedTuple):
 
 
 @dataclass
-class ConjugateGradients(ProximalNewton):
+class ConjugateGradients(GradientSteps):
     """Steps along conjugate directions, with the squares of the coefficients penalised or no penalty."""
 
-    column_squares: np.ndarray | None = None  # (d,), mean squares of the standardized columns
     newest: tuple[Point, Direction] | None = None  # the point that the newest step reached, and its direction
-    falls: deque = field(default_factory=lambda: deque(maxlen=FALLS))  # of the objective by the newest steps
-    n_steps: int = 0
     first_norm: np.ndarray | None = None  # (k,), that of the first direction
     steepest: float = 0.0  # the largest second derivative along a direction, in the metric of the diagonal
-    has_begun: bool = False
 
-    tells_gain: ClassVar[bool] = False
+    n_falls: ClassVar[int] = FALLS
     begun: ClassVar[str] = "conjugate gradients begun"
-
-    @property
-    def is_bought(self):
-        """Whether steps have begun; nothing has to be computed for them."""
-        return self.has_begun
-
-    def buy(self, objective):
-        """Begin to make steps."""
-        self.has_begun = True
-
-    def remaining_gain(self, direction, limit):
-        """Return what is left to gain: the duality gap, or the estimate where it is unknown or tells nothing."""
-        estimate = self.n_steps * max(self.falls) if len(self.falls) == FALLS else np.inf
-        return direction.gain if direction.exact and estimate > NEGLIGIBLE * limit else estimate
 
     @np.errstate(over="ignore", invalid="ignore")  # in extreme units squares may not be numbers
     def proposal(self, objective, point, negligible=0.0):
@@ -91,9 +66,7 @@ class ConjugateGradients(ProximalNewton):
             W, b = W + ratio[:, None] * before.W, b + ratio * before.b
         self.first_norm = norm if self.first_norm is None else self.first_norm
         moves = norm > ROUNDING**2 * self.first_norm
-        known = not objective.penalty.is_zero and bool(np.all(np.where(self.column_squares > 0.0, l2, 1.0) > 0.0))
-        gain = gap_of_squares(objective.penalty, point, self.fit_intercept) if known else np.inf
-        return Direction(W * moves[:, None], b * moves, norm * moves, gain, known)
+        return Direction(W * moves[:, None], b * moves, norm * moves, *self.gap_at(objective, point))
 
     @np.errstate(over="ignore", invalid="ignore")
     def move(self, objective, point, proposal, on_block=None):
@@ -115,13 +88,11 @@ class ConjugateGradients(ProximalNewton):
             point.grad_W + length[:, None] * product_W,
             point.grad_b + length * product_b,
         )
-        self.n_steps += 1
-        self.stalled = not (length.any() and np.isfinite(after.losses).all() and np.isfinite(after.W).all())
-        if self.stalled:
-            self.falls.extend([0.0] * FALLS)
+        self.count_step(float((0.5 * length * norm).sum()))
+        if not (length.any() and np.isfinite(after.losses).all() and np.isfinite(after.W).all()):
+            self.stall()
             return point
         self.newest = after, proposal._replace(norm=np.where(length > 0.0, norm, 0.0))
-        self.falls.append(float((0.5 * length * norm).sum()))
         return after
 
     def _diagonal(self, objective, W):

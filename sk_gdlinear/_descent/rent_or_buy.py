@@ -35,6 +35,10 @@ MOMENTS_ENTRIES = 4.0
 SOLUTION = 0.15
 CHOLESKY = 0.02
 
+# Factors by Cholesky's method that a minimum over a working set of new columns takes, after the first: the signs of
+# coefficients change on the way.
+FACTORS = 10.0
+
 # Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0
 
@@ -58,6 +62,13 @@ def _entry_products(X):
 def _array_products(n_rows, n_columns):
     """Return the cost of the inner products of rows as arrays."""
     return n_rows * n_columns * (MOMENTS_NUMBER + MOMENTS_PRODUCT * n_rows)
+
+
+def columns_cost(n_rows, n_targets, n_known, n_added):
+    """Return the cost of a minimum over a working set to which columns are added: of their second moments, and it."""
+    n_columns = n_known + n_added
+    n_factors = n_targets * (1.0 + FACTORS * n_added / max(n_columns, 1))
+    return MOMENTS_PRODUCT * n_rows * (n_columns**2 - n_known**2) + n_factors * CHOLESKY * n_columns**3
 
 
 class Costs(NamedTuple):

@@ -3,8 +3,9 @@ r"""Newton steps for absolute values on many columns: second moments of a workin
 Where the penalty leaves few coefficients other than 0, the model is minimised over those and the columns whose
 gradients exceed their thresholds by most; the pass over all rows and columns that verifies a step shows which others
 to add (M. Massias, A. Gramfort and J. Salmon, "Celer: a Fast Solver for the Lasso with Dual Extrapolation", ICML 2018).
-What is left to gain is at most the duality gap over all rows and columns, with the scaled errors as the point of the
-dual problem.
+Where many coefficients are not 0, the second moments of their columns cost more than many passes over the rows.  Then
+accelerated gradient steps over all columns are made, until they have cost as much: see ``rent_or_buy``.  What is left
+to gain is at most the duality gap over all rows and columns, with the scaled errors as the point of the dual problem.
 """
 
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._data.second_moments import second_moments
+from .accelerated_gradients import AcceleratedGradients, ProximalStep
 from .duality_gap import bounds_of, gap_of_squares
 from .kinks import downhill_slope
 from .newton import CentredModel, Proposal, ProximalNewton
 from .quadratic import QuadraticModel
+from .rent_or_buy import columns_cost
 
 # Columns that are added to the working set at once, at most: so many, or so many for each coefficient other than 0.
 # The steps start from the largest coefficients of the mini-batch epochs, as many as the first number.
@@ -28,6 +31,9 @@ ROUGH = 1e-3
 FEW_COLUMNS = 1000
 MANY_ADDED = 0.1
 
+# Passes over the rows whose cost second moments of further columns may have before an accelerated step is made.
+FREE_PASSES = 2.0
+
 
 @dataclass
 class WorkingSetNewton(ProximalNewton):
@@ -35,6 +41,9 @@ class WorkingSetNewton(ProximalNewton):
 
     columns: np.ndarray | None = None  # numbers of the columns in the working set
     column_squares: np.ndarray | None = None  # (d,), mean squares of the standardized columns
+    gradients: AcceleratedGradients | None = None  # steps that are made while further columns are too dear
+    pass_cost: float = 0.0  # of a pass over the rows, in the units of ``rent_or_buy``
+    paid: float = 0.0  # for passes of such steps, less what was paid for columns
 
     @property
     def is_bought(self):
@@ -58,33 +67,61 @@ class WorkingSetNewton(ProximalNewton):
         return gap_of_squares(objective.penalty, point, self.fit_intercept) if point.W.dtype == np.float64 else np.inf
 
     def proposal(self, objective, point, negligible=0.0):
-        """Return the minimum of the model over the working set, and the duality gap at the point as its gain."""
-        n_added = self._enlarge(objective, point)
+        """Return the minimum of the model over the working set, and the duality gap at the point as its gain.
+
+        Where second moments of the columns to be added would cost more than accelerated steps have, that is another of
+        these steps.
+        """
+        added = self._missing(objective, point)
+        if not self._can_afford(len(added), len(point.b)):
+            return self.gradients.proposal(objective, point)
+        self._add(objective, added)
         chosen, penalty = self.columns, objective.penalty.of_columns(self.columns)
         part = point._replace(W=point.W[:, chosen], grad_W=point.grad_W[:, chosen])
         gap = gap_of_squares(objective.penalty, point, self.fit_intercept)
-        is_rough = len(chosen) > FEW_COLUMNS and n_added > MANY_ADDED * len(chosen)
+        is_rough = len(chosen) > FEW_COLUMNS and len(added) > MANY_ADDED * len(chosen)
         rough, model = ROUGH * gap if is_rough else 0.0, CentredModel(self.model, self.moments)
         minimum = self._minimum(model, penalty, part, slice(None), negligible, rough)
         W = np.zeros(point.W.shape)
         W[:, chosen] = minimum.W
         return Proposal(W, minimum.b, gap, minimum.exact)
 
-    def _enlarge(self, objective, point):
-        """Add the columns that violate the conditions of a minimum by most; return how many."""
-        support = np.flatnonzero(point.W.any(axis=0))
+    def move(self, objective, point, proposal, on_block=None):
+        """Return the point after a step of either kind."""
+        if not isinstance(proposal, ProximalStep):
+            return super().move(objective, point, proposal, on_block)
+        self.paid += self.pass_cost
+        after = self.gradients.move(objective, point, proposal, on_block)
+        self.stalled = self.gradients.stalled
+        return after
+
+    def _missing(self, objective, point):
+        """Return the columns to add: those of the support, and those that violate the conditions by most."""
+        chosen = point.W.any(axis=0)
         scale = np.sqrt(np.where(self.column_squares > 0.0, self.column_squares, np.inf))
         penalty = objective.penalty
         slope = point.grad_W + penalty.l2 * point.W
         violated = (downhill_slope(point.W, slope, penalty.l1, *bounds_of(penalty)) / scale).max(axis=0)
-        violated[self.columns] = violated[support] = 0.0
-        most = max(LEAST_ADDED, ADDED_PER_COEFFICIENT * len(support))
+        violated[self.columns] = violated[chosen] = 0.0
+        most = max(LEAST_ADDED, ADDED_PER_COEFFICIENT * np.count_nonzero(chosen))
         added = np.argsort(-violated, kind="stable")[:most]
-        added = np.setdiff1d(np.union1d(support, added[violated[added] > 0.0]), self.columns)
+        chosen[added[violated[added] > 0.0]] = True
+        chosen[self.columns] = False
+        return np.flatnonzero(chosen)
+
+    def _can_afford(self, n_added, n_targets):
+        """Whether accelerated steps have cost as much as a minimum with so many more columns, which is then paid."""
+        price = columns_cost(self.sums.n_rows, n_targets, len(self.columns), n_added)
+        if price > FREE_PASSES * self.pass_cost + self.paid and not self.gradients.stalled:
+            return False
+        self.paid = max(self.paid - price, 0.0)
+        return True
+
+    def _add(self, objective, added):
+        """Add columns to the working set."""
         if not len(added) and self.model is not None:
-            return 0
+            return
         self.columns = np.append(self.columns, added)
         more = second_moments(self.sums.rows, objective.standardization, columns=self.columns, n_last=len(added))
         self.moments = more if self.moments is None else self.moments.with_columns(more)
         self.model = QuadraticModel(self.moments.about(self.fit_intercept))
-        return len(added)

@@ -339,9 +339,9 @@ class BoxedElasticNet(NamedTuple):
         step and the step size are averaged; the parameters reported are the proximal step from the average.  They have
         exact zeros, which an average of results would not have (L. Xiao, "Dual Averaging Methods for Regularized
         Stochastic Learning and Online Optimization", JMLR 11, 2010), and where the descent has converged they are the
-        optimum, whatever the step sizes were.
+        optimum, whatever the step sizes were.  There may be a step for each coefficient, (k, d).
         """
-        if self.is_zero or (self.lower is None and step == 0.0):
+        if self.is_zero or (self.lower is None and not np.any(step)):
             return W
         width = step * self.l1
         W = (W - np.minimum(np.maximum(W, -width), width)) / (1.0 + step * self.l2)
@@ -389,8 +389,11 @@ class RescaledPenalty:
         return self.factor * np.array([penalty_value(self.penalty, w) for w in self.constant])
 
     def proximal(self, W, step):
-        """Return the ``w`` that minimises ``|w - W|^2 / (2 step)`` plus the penalty."""
-        if not step > 0.0:  # no step is in the average yet, or the schedule is at 0
+        """Return the ``w`` that minimises ``|w - W|^2 / (2 step)`` plus the penalty.
+
+        There may be a step for each coefficient, (k, d).
+        """
+        if not np.any(step > 0.0):  # no step is in the average yet, or the schedule is at 0
             return W
         coef, varies, limits = self._coef(W), self.scale > 0.0, np.finfo(np.float64)
         with np.errstate(over="ignore", under="ignore"):
