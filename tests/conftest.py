@@ -8,6 +8,9 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn
+
+pytest.register_assert_rewrite("other_arrays")  # so that a failed comparison of two models shows its values
 
 
 def _seeds():
@@ -34,3 +37,18 @@ def rng(seed):
 def state_of():
     """Function of an estimator: everything it holds, fitted or not, private or not, as comparable bytes."""
     return lambda estimator: pickle.dumps(vars(estimator))
+
+
+@pytest.fixture
+def dispatch():
+    """Have scikit-learn accept arrays of other libraries."""
+    with sklearn.config_context(array_api_dispatch=True):
+        yield
+
+
+@pytest.fixture
+def library(request):
+    """The library, device and dtype of a kind of ``other_arrays.KINDS``, with ``indirect=True``."""
+    from other_arrays import Library
+
+    return Library(request.param)

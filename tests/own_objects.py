@@ -124,6 +124,19 @@ class OwnL2:
         return w / (1.0 + step * self.alpha)
 
 
+class AbsoluteValues:
+    """``alpha`` times the sum of absolute values."""
+
+    def __init__(self, alpha=0.05):
+        self.alpha = alpha
+
+    def value(self, w):
+        return self.alpha * np.abs(w).sum()
+
+    def proximal(self, w, step):
+        return np.sign(w) * np.maximum(np.abs(w) - self.alpha * step, 0.0)
+
+
 class Towards:
     """Half of ``alpha`` times the squared distance from a guess of the coefficients."""
 
@@ -192,5 +205,17 @@ def _without_address(self):
     return f"{type(self).__name__}()"
 
 
-for _own in (Expectile, SquaredTube, Tube, SmoothedTube, OwnHuber, Changed, OwnL2, Towards, GroupLasso, Cosine):
+for _own in (
+    Expectile,
+    SquaredTube,
+    Tube,
+    SmoothedTube,
+    OwnHuber,
+    Changed,
+    OwnL2,
+    AbsoluteValues,
+    Towards,
+    GroupLasso,
+    Cosine,
+):
     _own.__repr__ = _without_address
