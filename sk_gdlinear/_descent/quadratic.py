@@ -48,6 +48,9 @@ REFINEMENTS = 3
 NEGLIGIBLE = 1e-15
 FLAT_SLOPE = 1e-13
 
+# The part of the model's decrease that may be left to gain where the minimum counts as found nevertheless.
+RELATIVE_ACCURACY = 1e-6
+
 # Iterations of the accelerated proximal gradient, and the relative change at which it ends.
 PROXIMAL_ITERATIONS = 5000
 PROXIMAL_CHANGE = 1e-13
@@ -172,7 +175,7 @@ class QuadraticModel:
             more -= left <= negligible
         moved = w - u
         falls = -(float(gradient @ moved) + 0.5 * float(moved @ (self.H @ moved))) + penalty.value(u) - penalty.value(w)
-        return w, max(falls, 0.0), left <= max(negligible, rough, 1e-6 * falls)
+        return w, max(falls, 0.0), left <= max(negligible, rough, RELATIVE_ACCURACY * falls)
 
     def _newton_on_support(self, w, q, penalty, noise):
         """Minimise over the coefficients that are neither 0 nor at a bound, in place, without a change of signs.

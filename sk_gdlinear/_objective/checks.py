@@ -15,13 +15,31 @@ SIZES = np.logspace(-3, 3, 49)
 STEP = 1e-4
 TINY_STEP = 1e-8
 
+# Relative rounding errors of a value and of a derivative, beside those that are seen; and the factor on those that are
+# seen, since differences at a few points may miss the largest.
+VALUE_ROUNDING = 1e-15
+DERIVATIVE_ROUNDING = 1e-9
+ROUNDING_MARGIN = 4.0
+
+# Factor on the largest truncation error of a central difference, for the rounding of the step.
+TRUNCATION_MARGIN = 1.01
+
 # Further sizes at which the slope of its derivative is checked: a kink at 0 shows between the smallest of them.
 SMALL_SIZES = np.logspace(-9, -3.25, 23)
+
+# Relative tolerance of the bound of that slope; and rounding errors of the rise of the derivative from one size to the
+# next, relative to the largest derivative of errors up to the target spread, and to the derivative itself.
+SLOPE_TOLERANCE = 1e-6
+USUAL_ROUNDING = 1e-11
+RISE_ROUNDING = 1e-14
 
 # Sizes of the coefficients at which proximal steps are checked; the steps are drawn between 1e-2 and 1e2, uneven and
 # equal. Other points must not be better by more than this part of the objective.
 SCALES = (1e-2, 1.0, 1e2)
 BETTER = 1e-7
+
+# Relative distances from a proximal step at which other points are compared with it.
+DISTANCES = (0.3, 1e-2, 1e-3)
 
 
 def check_loss(loss):
@@ -135,8 +153,8 @@ def _check_value_and_derivative(loss, lipschitz, spread):
     moves = (-h, 0.0, h, -TINY_STEP * e, TINY_STEP * e)
     low, value, high, before, after = (_numbers(loss.value, "value", loss, e + move) for move in moves)
     derivative = _numbers(loss.derivative, "derivative", loss, e)
-    rounding = _rounding(np.abs(before - 2.0 * value + after), spread, e) + 1e-15 * np.abs(value)
-    if (negative := value < -4.0 * rounding).any():
+    rounding = _rounding(np.abs(before - 2.0 * value + after), spread, e) + VALUE_ROUNDING * np.abs(value)
+    if (negative := value < -ROUNDING_MARGIN * rounding).any():
         i = _worst(negative)
         raise ValueError(
             f"value(e) of {loss!r} is {value[i]:.6g} at an error of {e[i]:.6g}, below 0: subtract its least value, "
@@ -144,7 +162,8 @@ def _check_value_and_derivative(loss, lipschitz, spread):
         )
     differences = (high - low) / (2.0 * h)
     # A central difference is off by at most lipschitz * h, and by rounding.
-    allowed = 1.01 * lipschitz * h + 4.0 * rounding / h + 1e-9 * np.abs(derivative)
+    allowed = TRUNCATION_MARGIN * lipschitz * h + ROUNDING_MARGIN * rounding / h
+    allowed += DERIVATIVE_ROUNDING * np.abs(derivative)
     if (wrong := np.abs(differences - derivative) > allowed).any():
         i = _worst(wrong)
         raise ValueError(
@@ -169,7 +188,9 @@ def _check_slope(loss, lipschitz, spread):
     derivative = _numbers(loss.derivative, "derivative", loss, e)
     usual = np.max(np.abs(derivative), axis=0, where=np.abs(e) <= spread, initial=0.0)
     rise, run = np.diff(derivative, axis=0), np.diff(e, axis=0)
-    steep = np.abs(rise) > lipschitz * run * (1.0 + 1e-6) + 1e-11 * usual + 1e-14 * np.abs(derivative[1:])
+    allowed = lipschitz * run * (1.0 + SLOPE_TOLERANCE) + USUAL_ROUNDING * usual
+    allowed += RISE_ROUNDING * np.abs(derivative[1:])
+    steep = np.abs(rise) > allowed
     if steep.any():
         i = _worst(steep)
         raise ValueError(
@@ -263,7 +284,7 @@ def _others(v, w, rng):
     """Yield points to compare a proximal step with."""
     yield w
     yield np.zeros_like(v)
-    for size in (0.3, 1e-2, 1e-3):
+    for size in DISTANCES:
         yield v + size * (w - v)
         yield v * (1.0 - size)
         yield v * (1.0 + size)

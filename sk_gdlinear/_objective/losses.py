@@ -28,6 +28,11 @@ SMOOTHING = 0.25
 # Sizes of errors, relative to their root mean square, of which mixtures are taken to bound the mean loss.
 RATIOS = np.concatenate([[0.0], np.logspace(-3, -0.25, 12), [1.0], np.logspace(0.25, 3, 12)])
 
+# Step of the central differences that approximate a second derivative, relative to the size of the error; and the least
+# size, relative to the unit of the target.
+DIFFERENCE_STEP = 1e-4
+LEAST_SIZE = 1e-2
+
 
 @runtime_checkable
 class Loss(Protocol):
@@ -397,7 +402,7 @@ class RescaledLoss:
     def curvature(self, E):
         """Return the second derivative of the loss of each error, by differences."""
         e = E.astype(np.float64) * self.unit
-        step = 1e-4 * np.maximum(np.abs(e), 1e-2 * self.unit)
+        step = DIFFERENCE_STEP * np.maximum(np.abs(e), LEAST_SIZE * self.unit)
         change = self._derivative(e + step) - self._derivative(e - step)
         return np.clip(change / (2.0 * step * self.lipschitz), 0.0, 1.0)
 
