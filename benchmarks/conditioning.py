@@ -10,7 +10,7 @@ takes little data.  Sections:
 - ``lowrank``: "l1" on low-rank data, everyone to a gap of 1e-6;
 - ``robust``: "huber" and "quantile", beside HuberRegressor and QuantileRegressor;
 - ``small``: 442 × 10 and 1,000 × 20, beside Ridge;
-- ``wide``: more columns than a matrix of them is made for, dense and sparse.
+- ``wide``: more columns than a matrix of them is made for, dense and sparse, and "l1" that leaves many coefficients.
 
 The gap is the objective less its smallest value (``exact_optima.py``), in units of the objective of the best constant,
 which is the scale of ``tol``: without a penalty, R² of exact least squares minus R².  The "gap to promise" is that to
@@ -329,6 +329,10 @@ def wide(args):
             if name == "dense, tall" and (penalty is None or strength < 0.1):
                 continue  # minutes, of the exact solver
             found += compare(data_set.with_penalty(penalty, strength), args.runs, ("Ridge",) if not penalty else ())
+    for n, d in [(400, 200)] if args.quick else [(4_000, 1_000), (8_000, 5_000)]:
+        data_set = Problem("dense, many coefficients", *conditioning_data.independent(n, d))
+        for strength in (0.1, 0.01):
+            found += compare(data_set.with_penalty("l1", strength), args.runs)
     return {"Wide": found}
 
 

@@ -121,6 +121,14 @@ def decaying(n, d, decay=1.0, seed=0):
     return X, y + 0.5 * y.std() * rng.standard_normal(n)
 
 
+def independent(n, d, seed=0):
+    """Independent columns, half of which matter."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    y = X[:, : d // 2] @ rng.standard_normal(d // 2)
+    return X, y + 0.5 * y.std() * rng.standard_normal(n)
+
+
 def sparse_uniform(n, d, per_row=50, seed=0):
     """CSR of entries from 0 to 1, `per_row` a row on average."""
     rng = np.random.default_rng(seed)

@@ -146,9 +146,9 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         ``standardize=False``, the extrapolation decides when to stop, and second moments, computed once at the end,
         whether ``stop_reason_`` is "converged" or "no_change"; the latter also with more features than
         ``precondition`` allows.  For "huber" and "quantile", and for conjugate or accelerated gradients with a penalty
-        that limits every coefficient, a duality gap over all rows decides; without one they end as "no_change".  None runs ``max_iter`` epochs.
-        With a validation set this holds for the validation loss: the gain is that over the best epoch so far, and the
-        scale is the validation loss of the mean of the training targets.
+        that limits every coefficient, a duality gap over all rows decides; without one they end as "no_change".  None
+        runs ``max_iter`` epochs.  With a validation set this holds for the validation loss: the gain is that over the
+        best epoch so far, and the scale is the validation loss of the mean of the training targets.
     n_iter_no_change : int, default=2
         Consecutive epochs with so little left to gain after which training stops, where that is extrapolated.  With the
         automatic step, and variance reduction or full batches, one epoch is enough when less than a quarter of ``tol``

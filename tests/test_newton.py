@@ -329,7 +329,7 @@ def test_rounding_of_float32_coefficients_is_no_gap_of_a_lasso(rng):
     for dtype in (np.float32, np.float64):
         model = GDLinearRegressor(penalty="l1", alpha=1e-3, random_state=0).fit(X.astype(dtype), y.astype(dtype))
         assert model.stop_reason_ == "converged"
-        assert model.n_iter_ <= 10
+        assert model.n_iter_ <= 20  # some of them accelerated steps, which cost less than a minimum over all columns
         coef = model.coef_.astype(float)
         e = X @ coef + float(model.intercept_) - y
         values.append(0.5 * np.mean(e * e) + 1e-3 * np.abs(coef).sum())
