@@ -14,6 +14,10 @@ from builders import name_of
 from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._array import method as device_method
 from sk_gdlinear._descent import choose_newton, working_set
+from sk_gdlinear._descent.accelerated_gradients import ProximalStep
+from sk_gdlinear._descent.gradient_steps import limits_all
+from sk_gdlinear._descent.rent_or_buy import columns_cost
+from sk_gdlinear._objective.penalties import BoxedElasticNet
 from sk_gdlinear.penalties import L1, Box
 
 
@@ -182,6 +186,17 @@ def test_a_penalty_of_ones_own_has_the_answer_of_the_built_in_one(wide):
     assert GDLinearRegressor(penalty=OwnL1(alpha), random_state=0).fit(X, y).stop_reason_ == "no_change"
 
 
+def test_what_is_left_is_known_only_if_the_penalty_limits_each_coefficient():
+    free, infinite = np.array([[0.0, 1.0]]), np.full((1, 2), np.inf)
+    both, none, varies = np.ones((1, 2)), np.zeros((1, 2)), np.ones(2)
+    assert limits_all(BoxedElasticNet(both, none), varies) and limits_all(BoxedElasticNet(none, both), varies)
+    assert limits_all(BoxedElasticNet(none, none, -both, both), varies)
+    assert limits_all(BoxedElasticNet(free, none), np.array([0.0, 1.0]))  # the first column is constant
+    assert not limits_all(BoxedElasticNet(free, none), varies)
+    assert not limits_all(BoxedElasticNet(none, none, none, infinite), varies)
+    assert not limits_all(BoxedElasticNet(), varies)
+
+
 PARAMS = [{"penalty": "l1", "alpha": 0.05}, {"positive": True}]
 
 
@@ -299,6 +314,32 @@ def test_second_moments_of_many_columns_are_left_out_where_passes_over_the_rows_
     assert model.n_iter_ <= 5
 
 
+def test_each_minimum_is_paid_for_by_steps_after_two_passes_on_credit(monkeypatch):
+    """One that costs as much as five passes follows three accelerated steps, and so does the next."""
+    kinds, original = [], working_set.WorkingSetNewton.proposal
+
+    def proposal(self, *args):
+        monkeypatch.setattr(working_set, "columns_cost", lambda *args: 5.0 * self.pass_cost)
+        made = original(self, *args)
+        kinds.append("step" if isinstance(made, ProximalStep) else "minimum")
+        return made
+
+    monkeypatch.setattr(working_set.WorkingSetNewton, "proposal", proposal)
+    X, y, alpha = many_coefficients()
+    params = {"penalty": "l1", "alpha": alpha, "tol": None, "precondition": True}
+    GDLinearRegressor(max_iter=7, **params).fit(X, y)
+    assert kinds == 2 * [*3 * ["step"], "minimum"]
+
+
+def test_the_price_of_a_minimum_is_that_of_new_columns_and_of_factors():
+    """Second moments of old columns are known already, and each target has factors of its own."""
+    assert columns_cost(1000, 1, 0, 0) == 0.0
+    old, new, both = columns_cost(10**9, 1, 0, 50), columns_cost(10**9, 1, 50, 50), columns_cost(10**9, 1, 0, 100)
+    assert old + new == pytest.approx(both, rel=1e-6)  # on so many rows factors cost nothing beside them
+    assert columns_cost(0, 3, 20, 30) == pytest.approx(3.0 * columns_cost(0, 1, 20, 30))
+    assert columns_cost(0, 1, 100, 1) < 0.2 * columns_cost(0, 1, 0, 101)  # a minimum is not far from the one before
+
+
 def test_mini_batches_come_first_and_verbose_says_what_steps_are_made(wide, capsys):
     X, y = sparse_data()
     model = GDLinearRegressor(positive=True, random_state=0, verbose=1).fit(X, y)
@@ -336,3 +377,11 @@ def test_arrays_of_another_library_have_the_answer_of_numpy(wide, params, dtype)
     tolerance = 1e-9 if dtype == "float64" else 1e-4
     assert_allclose(np.asarray(model.coef_), expected.coef_, rtol=tolerance, atol=tolerance)
     assert_allclose(model.loss_curve_, expected.loss_curve_, rtol=tolerance)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_large_gain_beside_targets_of_zero_is_no_overflow(wide):
+    """The objective of the best constant is 0, and bounds keep the coefficients from it."""
+    X = 1e8 * np.random.default_rng(0).normal(size=(50, 3))
+    model = GDLinearRegressor(penalty=Box(0.3, 0.3), fit_intercept=False, random_state=0).fit(X, np.zeros(50))
+    assert_array_equal(model.coef_, 0.3)

@@ -78,14 +78,15 @@ class AcceleratedGradients(GradientSteps):
     @np.errstate(over="ignore", invalid="ignore")
     def move(self, objective, point, proposal, on_block=None):
         """Return the point after a step; targets whose objective does not fall keep their parameters."""
-        after = self.point(objective, proposal.W, proposal.b, on_block)
+        W, b = (new.astype(old.dtype) for new, old in zip(proposal[:2], point[:2], strict=True))
+        after = self.point(objective, W, b, on_block)
         falls = point.value(objective.penalty) - after.value(objective.penalty)
-        way, is_lower = proposal.W - proposal.start, falls > 0.0
+        way, is_lower = W - proposal.start, falls > 0.0
         size = (self._squares * np.square(way)).sum(axis=1)
         curvature = (way * (self._centred_slope(objective, after) - proposal.slope)).sum(axis=1)
         curvature = np.divide(curvature, size, out=np.zeros_like(size), where=size > 0.0)
         is_above, is_far_above = curvature > self.bound, curvature > GROWTH * self.largest
-        is_downhill = (self._squares * way * (proposal.W - point.W)).sum(axis=1) >= 0.0
+        is_downhill = (self._squares * way * (W.astype(np.float64) - point.W)).sum(axis=1) >= 0.0
         had_begun_anew = self.momentum == 1.0
         self.momentum = np.where(is_lower & is_downhill & ~is_far_above, _next(self.momentum), 1.0)
         self.bound = np.where(is_above, GROWTH * curvature, DECAY * self.bound)

@@ -184,7 +184,7 @@ def conjugate_penalty(penalty, v, rounding=0.0):
     """Return the conjugate of the penalty at ``v``, (k, d), per target; ``v`` is known up to ``rounding``."""
     (lower, upper), l1, l2 = bounds_of(penalty), penalty.l1.astype(np.float64), penalty.l2.astype(np.float64)
     excess = np.sign(v) * np.maximum(np.abs(v) - l1 - rounding, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         best = np.where(
             _is_unlimited(penalty, v, lower, upper) | (excess == 0.0), 0.0, np.clip(excess / l2, lower, upper)
         )

@@ -42,7 +42,7 @@ FACTORS = 10.0
 # Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0
 
-# Epochs of mini-batches before conjugate gradients, without the cost of a penalty.
+# Epochs of mini-batches before conjugate or accelerated gradients, without the cost of a penalty.
 EPOCHS_BEFORE_GRADIENTS = 1.0
 
 # Cost of an epoch, relative to that of the curvature, beyond which no mini-batch epoch is made at all.
@@ -65,7 +65,7 @@ def _array_products(n_rows, n_columns):
 
 
 def columns_cost(n_rows, n_targets, n_known, n_added):
-    """Return the cost of a minimum over a working set to which columns are added: of their second moments, and it."""
+    """Return the cost of the second moments of columns that are added to a working set, and of the minimum over all."""
     n_columns = n_known + n_added
     n_factors = n_targets * (1.0 + FACTORS * n_added / max(n_columns, 1))
     return MOMENTS_PRODUCT * n_rows * (n_columns**2 - n_known**2) + n_factors * CHOLESKY * n_columns**3
@@ -102,7 +102,7 @@ class Costs(NamedTuple):
         return self._replace(curvature=WORKING_SET_EPOCHS * self.epoch)
 
     def of_gradients(self):
-        """Return the costs where steps along conjugate gradients need no matrix: they begin after some epochs."""
+        """Return the costs where steps from gradients alone need no matrix: they begin after some epochs."""
         return self._replace(curvature=EPOCHS_BEFORE_GRADIENTS * self.epoch)
 
     def in_row_space(self, rows):

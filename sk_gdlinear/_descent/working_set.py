@@ -18,7 +18,7 @@ from .duality_gap import bounds_of, gap_of_squares
 from .kinks import downhill_slope
 from .newton import CentredModel, Proposal, ProximalNewton
 from .quadratic import QuadraticModel
-from .rent_or_buy import columns_cost
+from .rent_or_buy import MOST_COLUMNS, columns_cost
 
 # Columns that are added to the working set at once, at most: so many, or so many for each coefficient other than 0.
 # The steps start from the largest coefficients of the mini-batch epochs, as many as the first number.
@@ -31,7 +31,7 @@ ROUGH = 1e-3
 FEW_COLUMNS = 1000
 MANY_ADDED = 0.1
 
-# Passes over the rows whose cost second moments of further columns may have before an accelerated step is made.
+# Passes over the rows whose cost the minimum over a larger working set may have before an accelerated step is made.
 FREE_PASSES = 2.0
 
 
@@ -112,7 +112,8 @@ class WorkingSetNewton(ProximalNewton):
     def _can_afford(self, n_added, n_targets):
         """Whether accelerated steps have cost as much as a minimum with so many more columns, which is then paid."""
         price = columns_cost(self.sums.n_rows, n_targets, len(self.columns), n_added)
-        if price > FREE_PASSES * self.pass_cost + self.paid and not self.gradients.stalled:
+        is_last_resort = self.gradients.stalled and len(self.columns) + n_added <= MOST_COLUMNS
+        if price > FREE_PASSES * self.pass_cost + self.paid and not is_last_resort:
             return False
         self.paid = max(self.paid - price, 0.0)
         return True

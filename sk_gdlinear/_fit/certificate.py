@@ -58,7 +58,9 @@ def _left(judge, tol):
     scale = judge.objective_scale()
     gain, is_known = judge.inspected_gain()
     gain = min(gain, most) if is_known else most
-    return gain / max(scale, np.finfo(np.float64).tiny) if is_known or gain <= tol * scale else np.nan
+    if not (is_known or gain <= tol * scale):
+        return np.nan
+    return float(gain) / float(max(scale, np.finfo(np.float64).tiny))  # may be infinite, without a warning
 
 
 def _counts_all(judge, penalty, coef):

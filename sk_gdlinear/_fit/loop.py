@@ -298,7 +298,8 @@ class _Run:
         self.left = np.nan
         if remaining is not None and np.isfinite(remaining[0]):
             most = losses.standardized + float(self.method.objective.left_out.sum())
-            self.left = min(remaining[0], most) / max(stopping.scale, np.finfo(np.float64).tiny)
+            scale = max(stopping.scale, np.finfo(np.float64).tiny)
+            self.left = float(min(remaining[0], most)) / float(scale)  # may be infinite, without a warning
         finished = stopping.update(
             len(self.history), best_selection, losses.selection, self.method.n_updates, remaining
         )
