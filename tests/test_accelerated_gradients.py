@@ -1,7 +1,5 @@
 """Accelerated proximal gradients over all rows: penalties with kinks on more columns than a matrix is made for."""
 
-import os
-
 import numpy as np
 import pytest
 import sklearn
@@ -11,6 +9,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.linear_model import ElasticNet, Lasso
 
 from builders import name_of
+from other_arrays import needs_dispatch
 from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._array import method as device_method
 from sk_gdlinear._descent import choose_newton, working_set
@@ -368,7 +367,7 @@ def test_early_stopping_keeps_the_best_step(wide):
     assert model.best_iter_ == 1 + int(np.argmin(model.validation_loss_curve_))
 
 
-@pytest.mark.skipif(os.environ.get("SCIPY_ARRAY_API") != "1", reason="arrays are dispatched with SCIPY_ARRAY_API=1")
+@needs_dispatch
 @pytest.mark.parametrize("params", PARAMS, ids=name_of)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_arrays_of_another_library_have_the_answer_of_numpy(wide, params, dtype):

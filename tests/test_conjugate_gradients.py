@@ -1,6 +1,5 @@
 """Conjugate gradients over all rows: least squares of more columns than a matrix is made for."""
 
-import os
 import warnings
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 
 from builders import name_of
+from other_arrays import needs_dispatch
 from sk_gdlinear import GDLinearRegressor, GDLinearRegressorCV
 from sk_gdlinear._array import method as device_method
 from sk_gdlinear._descent import choose_newton
@@ -283,7 +283,7 @@ def test_a_search_over_strengths_is_that_of_ridge():
             assert error == pytest.approx(np.mean((y[held] - oracle.predict(X[held])) ** 2), rel=1e-3)
 
 
-@pytest.mark.skipif(os.environ.get("SCIPY_ARRAY_API") != "1", reason="arrays are dispatched with SCIPY_ARRAY_API=1")
+@needs_dispatch
 @pytest.mark.parametrize("params", [{}, {"penalty": "l2", "alpha": 1e-3}], ids=name_of)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_arrays_of_another_library_have_the_answer_of_numpy(params, dtype):
