@@ -124,9 +124,9 @@ class GDLinearRegressor(BatchFitting, PartialFitMixin, InMemoryMixin, GDLinearMo
         squared errors it also acts on more: with "l1" or "elasticnet" it uses a working set of the features, with "l2"
         or no penalty the products of rows where they are fewer and at most 4,096, and otherwise conjugate gradients,
         or with another penalty accelerated gradients, one pass an epoch.  Columns of condition numbers up to 1e6, once
-        they are standardized, are solved; beyond that they count as linearly dependent, and the answer is that of
-        minimum norm in columns scaled to unit variance, but with conjugate or accelerated gradients one near to where
-        they began.
+        they are standardized, are solved; beyond that they count as linearly dependent (with "l2" only where rounding
+        hides the difference), and the answer is that of minimum norm in columns scaled to unit variance, but with
+        conjugate or accelerated gradients one near to where they began.
     average : bool, default=True
         Whether to report the running average of the iterates [2]_ in place of the last one.  With the automatic step
         the average starts anew when it does worse than the iterates that it averages.  Where one batch contains all

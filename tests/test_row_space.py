@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 
 from sk_gdlinear import GDLinearRegressor
@@ -119,3 +120,40 @@ def test_a_coefficient_that_is_hardly_penalised_leaves_the_others_their_digits(r
         return 0.5 * np.mean(e * e) + 0.5 * (alpha * coef) @ coef
 
     assert objective(model.coef_) - objective(coef) <= 1e-8 * 0.5 * y.var()
+
+
+@pytest.mark.parametrize("smallest", [1e-6, 3e-7])
+@pytest.mark.parametrize("alpha", [1e-15, 1e-18])
+@pytest.mark.parametrize("n", [60, 300], ids=["fewer rows", "fewer columns"])
+def test_with_squares_no_direction_is_flat_before_its_digits_are(rng, n, alpha, smallest):
+    """Ridge in the coordinates of the singular vectors, of which one explains y though its singular value is small."""
+    d, rank = 100, 20
+    left = np.linalg.qr(np.column_stack([np.ones(n), rng.normal(size=(n, rank))]))[0][:, 1:] * np.sqrt(n)
+    right = np.linalg.qr(rng.normal(size=(d, rank)))[0]
+    singular = np.append(np.ones(rank - 1), smallest)
+    y = left[:, -1] + left[:, 0] + 0.1 * rng.normal(size=n)
+    model = GDLinearRegressor(penalty="l2", alpha=alpha, random_state=0).fit((left * singular) @ right.T, y)
+
+    def objective(along):
+        e = y - y.mean() - left @ (singular * along)
+        return 0.5 * np.mean(e * e) + 0.5 * alpha * along @ along
+
+    exact = objective(singular / (singular**2 + alpha) * (left.T @ y / n))
+    assert model.stop_reason_ == "converged"
+    assert objective(model.coef_ @ right) - exact <= 1e-4 * 0.5 * y.var()
+
+
+def test_a_minimum_that_no_step_reaches_ends_the_fit_which_says_so(rng, monkeypatch):
+    """As where rounding of the inner products makes it seem lower than it is."""
+    X, Y = few_rows(rng)
+    buy = RowSpaceNewton.buy
+
+    def buy_too_low(self, objective):
+        buy(self, objective)
+        self.minimum = *self.minimum[:2], self.minimum[2] - 1e-3 * objective.null_value
+
+    monkeypatch.setattr(RowSpaceNewton, "buy", buy_too_low)
+    with pytest.warns(ConvergenceWarning, match="0.001 may be left"):
+        model = GDLinearRegressor(penalty="l2", alpha=0.1, random_state=0).fit(X, Y)
+    assert model.stop_reason_ == "no_change" and model.n_iter_ <= 10
+    assert GDLinearRegressor(penalty="l2", alpha=0.1, tol=None, max_iter=15, random_state=0).fit(X, Y).n_iter_ == 15

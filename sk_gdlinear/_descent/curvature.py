@@ -197,9 +197,13 @@ class Curvature:
         # The model of other losses is damped, so that it falls by less.
         return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
 
-    def is_stuck(self, state):
-        """Whether no step lowers the objective any more, however much it is damped."""
-        return state is not None and state.stalled > 0 and self.newton.damping >= LARGEST_DAMPING
+    def is_stuck(self, objective, state):
+        """Whether no step lowers the objective any more: two in a row with squared errors, or one of largest damping."""
+        if state is None or not self.newton.tells_gain:
+            return False
+        if objective.loss.is_quadratic:
+            return state.stalled > 1
+        return state.stalled > 0 and self.newton.damping >= LARGEST_DAMPING
 
     def _rounding(self, objective):
         """Return the gain of a step that may be rounding."""

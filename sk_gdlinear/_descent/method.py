@@ -364,7 +364,7 @@ class MiniBatchDescent:
     @property
     def is_stuck(self):
         """Whether Newton steps have come to an end that is not known to be the minimum."""
-        return self.curvature is not None and self.curvature.is_stuck(self.state.newton)
+        return self.curvature is not None and self.curvature.is_stuck(self.objective, self.state.newton)
 
     @property
     def is_estimated(self):

@@ -6,13 +6,14 @@ The model of the objective about parameters :math:`w_0` with gradient :math:`g` 
 
 Variables are scaled so that the diagonal of H is 1.  Without absolute values and bounds the minimum is the solution of
 a linear system, found by Cholesky's method.  Where H is nearly singular it is found from its eigenvectors; along those
-whose eigenvalue is below ``RANK`` times the largest the scaled parameters are 0, so that their norm is minimal.  With
-absolute values or bounds coordinate descent (J. Friedman, T. Hastie and R. Tibshirani, "Regularization Paths for
-Generalized Linear Models via Coordinate Descent", Journal of Statistical Software 33, 2010) finds which coefficients
-are 0 or at a bound, and Newton steps on the others find the minimum.  With a user-defined penalty the minimum is found
-by accelerated proximal gradients (A. Beck and M. Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", SIAM
-Journal on Imaging Sciences 2, 2009), restarted where they point uphill (B. O'Donoghue and E. Candes, Foundations of
-Computational Mathematics 15, 2015).
+whose eigenvalue is below ``RANK`` times the largest the scaled parameters are 0, so that their norm is minimal.  Where
+all coefficients have a quadratic penalty that holds only for eigenvalues that may be rounding.  With absolute values or
+bounds coordinate descent (J. Friedman, T. Hastie and R. Tibshirani, "Regularization Paths for Generalized Linear Models
+via Coordinate Descent", Journal of Statistical Software 33, 2010) finds which coefficients are 0 or at a bound, and
+Newton steps on the others find the minimum.  With a user-defined penalty the minimum is found by accelerated proximal
+gradients (A. Beck and M. Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", SIAM Journal on Imaging
+Sciences 2, 2009), restarted where they point uphill (B. O'Donoghue and E. Candes, Foundations of Computational
+Mathematics 15, 2015).
 """
 
 from itertools import count
@@ -28,6 +29,10 @@ from .kinks import Kinks, coordinate_descent, free_system, share_to_kink, violat
 # rounding of products if that is more.  Columns of condition 1e6 have eigenvalues down to 1e-12.
 RANK = 1e-13
 ROUNDING = 2.0 * np.finfo(np.float64).eps
+
+# With a quadratic penalty of all coefficients only rounding counts as flat: for each column, or this much for the largest
+# eigenvalue, if that is more.
+EIGENVALUE_ROUNDING = 4.0
 
 # Reciprocal condition number from which Cholesky's method keeps enough digits.
 CHOLESKY_CONDITION = 1e-8
@@ -253,7 +258,11 @@ class LinearSystem:
                 return
             self.basis = None
         eigenvalues, vectors = np.linalg.eigh(A)
-        least = max(RANK, ROUNDING * len(A)) * max(eigenvalues[-1], np.finfo(np.float64).tiny)
+        largest = max(eigenvalues[-1], np.finfo(np.float64).tiny)
+        if l2 is not None and (l2 > 0.0).all():  # no direction is flat, but for rounding
+            least = ROUNDING * max(len(A), EIGENVALUE_ROUNDING * largest)
+        else:
+            least = max(RANK, ROUNDING * len(A)) * largest
         self.vectors, self.inverses = vectors[:, eigenvalues > least], 1.0 / eigenvalues[eigenvalues > least]
 
     def solve(self, r):

@@ -138,7 +138,7 @@ def _gain_by_steps(curvature, objective, state, limit):
     for _ in range(INSPECTING_STEPS):
         left = value - float(least.sum())
         is_known = here <= 0.5 * left and left - here > limit
-        if left <= limit or is_known or curvature.is_stuck(state):
+        if left <= limit or is_known or curvature.is_stuck(objective, state):
             break
         state = curvature.epoch(objective, state)
         narrower = curvature.narrower(objective, state, limit / units / curvature.positive_tol)

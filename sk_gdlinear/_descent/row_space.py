@@ -19,7 +19,7 @@ from scipy.sparse import csr_array, issparse
 
 from .._data.standardize import StandardizedRows
 from .newton import Proposal, ProximalNewton
-from .quadratic import CHOLESKY_CONDITION, RANK, ROUNDING
+from .quadratic import CHOLESKY_CONDITION, EIGENVALUE_ROUNDING, RANK, ROUNDING
 from .rent_or_buy import has_cheap_entries
 
 # Rows up to which the matrix of inner products is made; columns that are standardized at once, and sparse rows whose
@@ -97,7 +97,10 @@ class RowSpaceNewton(ProximalNewton):
             return alpha + dpotrs(A, y - K @ alpha - squares * alpha, lower=True)[0]
         eigenvalues, vectors = np.linalg.eigh(K)
         eigenvalues = np.maximum(eigenvalues, 0.0) + squares
-        counts = eigenvalues > max(RANK, ROUNDING * len(K)) * max(eigenvalues[-1], np.finfo(np.float64).tiny)
+        least = max(RANK, ROUNDING * len(K))
+        if squares > 0.0:  # no direction is flat, but for rounding
+            least = ROUNDING * max(EIGENVALUE_ROUNDING, np.sqrt(len(K)))
+        counts = eigenvalues > least * max(eigenvalues[-1], np.finfo(np.float64).tiny)
         inverses = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=counts)
         return vectors @ (inverses[:, None] * (vectors.T @ y))
 

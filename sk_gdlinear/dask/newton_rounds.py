@@ -282,7 +282,7 @@ class NewtonRounds(ClusterMethod):
     @property
     def is_stuck(self):
         """Whether Newton steps have come to an end that is not known to be the minimum."""
-        return self.curvature.is_stuck(self.state.newton)
+        return self.curvature.is_stuck(self.objective, self.state.newton)
 
     def adjust(self, before, after):
         """Narrow the smoothing of a kink if rounds have converged; return "rescaled" if the objective was replaced."""
