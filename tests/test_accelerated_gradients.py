@@ -12,7 +12,7 @@ from builders import name_of
 from other_arrays import needs_dispatch
 from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._array import method as device_method
-from sk_gdlinear._descent import choose_newton, working_set
+from sk_gdlinear._descent import choose_newton, quadratic, working_set
 from sk_gdlinear._descent.accelerated_gradients import ProximalStep
 from sk_gdlinear._descent.gradient_steps import limits_all
 from sk_gdlinear._descent.rent_or_buy import columns_cost
@@ -334,13 +334,47 @@ def test_each_minimum_is_paid_for_by_steps_after_two_passes_on_credit(monkeypatc
     assert kinds == 2 * [*3 * ["step"], "minimum"]
 
 
+def test_float32_ends_an_elastic_net_as_early_as_float64():
+    """Rounding of the gradient adds to the conjugate of a square no more than its square over that of the penalty."""
+    X, y, _ = many_coefficients(n=1500, d=500)
+    epochs = []
+    for dtype in (np.float64, np.float32):
+        model = GDLinearRegressor(penalty="elasticnet", alpha=0.01, l1_ratio=0.5, tol=1e-6, random_state=0)
+        model.fit(X.astype(dtype), y.astype(dtype))
+        assert model.stop_reason_ == "converged"
+        exact = ElasticNet(0.01, tol=1e-12, max_iter=100_000).fit(X, y)
+        gap = objective(model, X, y, 0.01, 0.5) - objective(exact, X, y, 0.01, 0.5)
+        assert gap <= 1e-6 * 0.5 * y.var()
+        epochs.append(model.n_iter_)
+    assert epochs[1] <= epochs[0] + 2
+
+
 def test_the_price_of_a_minimum_is_that_of_new_columns_and_of_factors():
     """Second moments of old columns are known already, and each target has factors of its own."""
     assert columns_cost(1000, 1, 0, 0) == 0.0
     old, new, both = columns_cost(10**9, 1, 0, 50), columns_cost(10**9, 1, 50, 50), columns_cost(10**9, 1, 0, 100)
     assert old + new == pytest.approx(both, rel=1e-6)  # on so many rows factors cost nothing beside them
-    assert columns_cost(0, 3, 20, 30) == pytest.approx(3.0 * columns_cost(0, 1, 20, 30))
-    assert columns_cost(0, 1, 100, 1) < 0.2 * columns_cost(0, 1, 0, 101)  # a minimum is not far from the one before
+
+    def factors(n_targets, n_known, n_added, n_rows=200):
+        return columns_cost(n_rows, n_targets, n_known, n_added) - columns_cost(n_rows, 0, n_known, n_added)
+
+    assert factors(3, 20, 30) == pytest.approx(3.0 * factors(1, 20, 30))
+    assert factors(1, 100, 1) < 0.2 * factors(1, 0, 101)  # a minimum is not far from the one before
+    assert factors(1, 0, 101, n_rows=101) == pytest.approx(factors(1, 0, 101))
+    assert factors(1, 0, 101, n_rows=96) > 1.5 * factors(1, 0, 101)  # five columns are left without full rank
+
+
+def test_with_nearly_as_many_coefficients_as_rows_steps_take_the_place_of_factors(monkeypatch):
+    """Along the flat directions of more columns than rows, each coefficient that becomes 0 takes factors of its own."""
+    n_factors, cholesky = [], quadratic._cholesky
+    monkeypatch.setattr(quadratic, "_cholesky", lambda A: n_factors.append(len(A)) or cholesky(A))
+    X, y, _ = many_coefficients(n=200, d=500)
+    alpha = 1e-3 * largest_alpha(X, y)
+    model = GDLinearRegressor(penalty="l1", alpha=alpha, random_state=0).fit(X, y)
+    assert model.stop_reason_ == "converged" and np.count_nonzero(model.coef_) > 150
+    assert len(n_factors) < 400  # 757 if all minima had the price of full rank
+    exact = Lasso(alpha, tol=1e-8, max_iter=100_000).fit(X, y)
+    assert objective(model, X, y, alpha) - objective(exact, X, y, alpha) <= 1e-4 * 0.5 * y.var()
 
 
 def test_mini_batches_come_first_and_verbose_says_what_steps_are_made(wide, capsys):

@@ -35,9 +35,10 @@ MOMENTS_ENTRIES = 4.0
 SOLUTION = 0.15
 CHOLESKY = 0.02
 
-# Factors by Cholesky's method that a minimum over a working set of new columns takes, after the first: the signs of
-# coefficients change on the way.
+# Factors by Cholesky's method that a minimum over a working set takes for its new columns, after the first: the signs of
+# coefficients change on the way; and for each column in excess of the rows, which leaves it along a flat direction.
 FACTORS = 10.0
+EXCESS_FACTORS = 2.0
 
 # Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0
@@ -67,7 +68,7 @@ def _array_products(n_rows, n_columns):
 def columns_cost(n_rows, n_targets, n_known, n_added):
     """Return the cost of the second moments of columns that are added to a working set, and of the minimum over all."""
     n_columns = n_known + n_added
-    n_factors = n_targets * (1.0 + FACTORS * n_added / max(n_columns, 1))
+    n_factors = n_targets * (1.0 + FACTORS * n_added / max(n_columns, 1) + EXCESS_FACTORS * max(n_columns - n_rows, 0))
     return MOMENTS_PRODUCT * n_rows * (n_columns**2 - n_known**2) + n_factors * CHOLESKY * n_columns**3
 
 

@@ -23,9 +23,11 @@ from .duality_gap import DualSums
 from .row_loops import dual_sums, losses_between, sum_between
 from .smoothing import excess_and_loss
 
-# Rows of float32 data that are converted at once, and of sparse rows about so many entries: their kernels pass over all
-# columns at every call.
+# Rows of float32 data that are converted at once, at most; numbers of dense ones, in at least so many rows; and of sparse
+# rows about so many entries: their kernels pass over all columns at every call.
 CONVERTED_ROWS = 1 << 13
+CONVERTED_NUMBERS = 1 << 18
+FEWEST_CONVERTED_ROWS = 64
 CONVERTED_ENTRIES = 1 << 20
 
 # Errors that a ``Point`` keeps at most: 8 MB.
@@ -214,9 +216,11 @@ class RowSums:
 
     def _blocks(self, objective, on_block=None):
         """Yield problems in float64, and the row numbers of a block in the problem and in all rows."""
-        problem, X, size = objective.problem(self.rows, self.fit_intercept, self.cache), self.rows.X, CONVERTED_ROWS
+        problem, X = objective.problem(self.rows, self.fit_intercept, self.cache), self.rows.X
         if issparse(X):
-            size = max(size, CONVERTED_ENTRIES * X.shape[0] // max(X.nnz, 1))
+            size = max(CONVERTED_ROWS, CONVERTED_ENTRIES * X.shape[0] // max(X.nnz, 1))
+        else:
+            size = min(max(FEWEST_CONVERTED_ROWS, CONVERTED_NUMBERS // X.shape[1]), CONVERTED_ROWS)
         for block in self.rows.blocks():
             if X.dtype == np.float64:
                 yield problem, block, block
@@ -228,13 +232,13 @@ class RowSums:
 
     def _converted(self, problem, order):
         """Return the problem with the rows ``order`` in float64, and their numbers in it and in all rows."""
-        loss, weight = problem.loss, self.rows.weights(order)
+        loss, weight, rows = problem.loss, self.rows.weights(order), as_slice(order)
         if isinstance(loss, ClippedLine):
             loss = ClippedLine(*(np.asarray(a, dtype=np.float64) for a in loss))
         double = problem._replace(
             rows=Rows(
-                self.rows.X[order].astype(np.float64),
-                self.rows.Y[order].astype(np.float64),
+                self.rows.X[rows].astype(np.float64),
+                self.rows.Y[rows].astype(np.float64),
                 None if weight is None else weight.astype(np.float64),
             ),
             standardization=type(problem.standardization)(*(a.astype(np.float64) for a in problem.standardization)),
