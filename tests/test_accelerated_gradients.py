@@ -334,6 +334,16 @@ def test_each_minimum_is_paid_for_by_steps_after_two_passes_on_credit(monkeypatc
     assert kinds == 2 * [*3 * ["step"], "minimum"]
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_objective_falls_where_the_first_minimum_has_too_few_columns(dtype):
+    """The mini-batch epoch before it has all of them: steps then go on from there."""
+    X, y, alpha = many_coefficients(n=2000, d=500)
+    model = GDLinearRegressor(penalty="l1", alpha=0.1 * alpha, random_state=0).fit(X.astype(dtype), y.astype(dtype))
+    assert np.count_nonzero(model.coef_) > 400
+    assert model.stop_reason_ == "converged" and model.n_iter_ > 3
+    assert (np.diff(model.loss_curve_) <= 1e-6 * model.loss_curve_[0]).all()
+
+
 def test_float32_ends_an_elastic_net_as_early_as_float64():
     """Rounding of the gradient adds to the conjugate of a square no more than its square over that of the penalty."""
     X, y, _ = many_coefficients(n=1500, d=500)

@@ -325,12 +325,13 @@ def test_rounding_of_float32_coefficients_is_no_gap_of_a_lasso(rng):
     scale = 10.0 ** rng.uniform(-3.0, 3.0, 300)
     X = rng.normal(size=(200, 300)) * scale
     y = X / scale @ rng.normal(size=300) + rng.standard_t(2, 200)
-    values = []
+    values, epochs = [], []
     for dtype in (np.float32, np.float64):
         model = GDLinearRegressor(penalty="l1", alpha=1e-3, random_state=0).fit(X.astype(dtype), y.astype(dtype))
         assert model.stop_reason_ == "converged"
-        assert model.n_iter_ <= 20  # some of them accelerated steps, which cost less than a minimum over all columns
+        epochs.append(model.n_iter_)
         coef = model.coef_.astype(float)
         e = X @ coef + float(model.intercept_) - y
         values.append(0.5 * np.mean(e * e) + 1e-3 * np.abs(coef).sum())
     assert values[0] - values[1] <= 1e-6 * 0.5 * y.var()
+    assert epochs[0] <= epochs[1] + 5

@@ -110,11 +110,8 @@ class Curvature:
             self.newton.buy(objective)
 
     def state_at(self, objective, W, b, point=None):
-        """Return the ``NewtonState`` at parameters, whose ``Point`` in float64 may be known."""
-        start = self.newton.start(W)
-        if point is None or start is not W or W.dtype != np.float64:
-            point = self.newton.point(objective, start, b)
-        return self.state_of(objective, point)
+        """Return the ``NewtonState`` to start from at parameters, whose ``Point`` may be known."""
+        return self.state_of(objective, self.newton.first_point(objective, W, b, point))
 
     def epoch(self, objective, state, on_block=None):
         """Return the ``NewtonState`` after a step."""
@@ -198,7 +195,7 @@ class Curvature:
         return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
 
     def is_stuck(self, objective, state):
-        """Whether no step lowers the objective any more: two in a row with squared errors, or one of largest damping."""
+        """Whether no step lowers the objective any more: with squared errors two in a row, else one of most damping."""
         if state is None or not self.newton.tells_gain:
             return False
         if objective.loss.is_quadratic:

@@ -103,9 +103,9 @@ class ProximalNewton:
         self.moments = moments
         self.model = QuadraticModel(moments.about(self.fit_intercept))
 
-    def start(self, W):
-        """Return coefficients to start from."""
-        return W
+    def first_point(self, objective, W, b, point=None):
+        """Return the ``Point`` to start from after other epochs, which ended at ``W`` and ``b``; it may be known."""
+        return self.point(objective, W, b) if point is None or W.dtype != np.float64 else point
 
     def known_gap(self, objective, point):
         """Return an upper bound of what is left to gain at a point, before the first step; infinite without one."""

@@ -30,8 +30,8 @@ from .kinks import Kinks, coordinate_descent, free_system, share_to_kink, violat
 RANK = 1e-13
 ROUNDING = 2.0 * np.finfo(np.float64).eps
 
-# With a quadratic penalty of all coefficients only rounding counts as flat: for each column, or this much for the largest
-# eigenvalue, if that is more.
+# With a quadratic penalty of all coefficients only rounding counts as flat: that for each column, or so many times that
+# of the largest eigenvalue, if that is more.
 EIGENVALUE_ROUNDING = 4.0
 
 # Reciprocal condition number from which Cholesky's method keeps enough digits.

@@ -35,10 +35,10 @@ MOMENTS_ENTRIES = 4.0
 SOLUTION = 0.15
 CHOLESKY = 0.02
 
-# Factors by Cholesky's method that a minimum over a working set takes for its new columns, after the first: the signs of
-# coefficients change on the way; and for each column in excess of the rows, which leaves it along a flat direction.
+# Factors by Cholesky's method that a minimum over a working set takes after the first: for its new columns, since signs
+# of coefficients change on the way, and for each column in excess of the rows, along a flat direction.
 FACTORS = 10.0
-EXCESS_FACTORS = 2.0
+EXCESS_FACTORS = 1.0
 
 # Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0

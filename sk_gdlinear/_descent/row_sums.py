@@ -23,8 +23,8 @@ from .duality_gap import DualSums
 from .row_loops import dual_sums, losses_between, sum_between
 from .smoothing import excess_and_loss
 
-# Rows of float32 data that are converted at once, at most; numbers of dense ones, in at least so many rows; and of sparse
-# rows about so many entries: their kernels pass over all columns at every call.
+# Rows of float32 data that are converted at once, at most; numbers of dense ones, in at least so many rows; and entries
+# of sparse ones, about: their kernels pass over all columns at every call.
 CONVERTED_ROWS = 1 << 13
 CONVERTED_NUMBERS = 1 << 18
 FEWEST_CONVERTED_ROWS = 64

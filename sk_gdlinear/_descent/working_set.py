@@ -19,6 +19,7 @@ from .kinks import downhill_slope
 from .newton import CentredModel, Proposal, ProximalNewton
 from .quadratic import QuadraticModel
 from .rent_or_buy import MOST_COLUMNS, columns_cost
+from .row_sums import Point
 
 # Columns that are added to the working set at once, at most: so many, or so many for each coefficient other than 0.
 # The steps start from the largest coefficients of the mini-batch epochs, as many as the first number.
@@ -44,6 +45,7 @@ class WorkingSetNewton(ProximalNewton):
     gradients: AcceleratedGradients | None = None  # steps that are made while further columns are too dear
     pass_cost: float = 0.0  # of a pass over the rows, in the units of ``rent_or_buy``
     paid: float = 0.0  # for passes of such steps, less what was paid for columns
+    before: Point | None = None  # where other epochs ended, until the first minimum is known to be better
 
     @property
     def is_bought(self):
@@ -54,13 +56,14 @@ class WorkingSetNewton(ProximalNewton):
         """Begin with an empty working set."""
         self.columns = np.empty(0, dtype=np.intp)
 
-    def start(self, W):
-        """Return coefficients to start from: only the largest, since before convergence too many are not 0."""
+    def first_point(self, objective, W, b, point=None):
+        """Return the ``Point`` of the largest coefficients alone, since before convergence too many are not 0."""
         size = (np.abs(W) * np.sqrt(self.column_squares)).max(axis=0)
         dropped = np.argsort(-size, kind="stable")[LEAST_ADDED:]
-        W = W.copy()
-        W[:, dropped] = 0.0
-        return W
+        start = W.copy()
+        start[:, dropped] = 0.0
+        self.before = point
+        return self.point(objective, start, b)
 
     def known_gap(self, objective, point):
         """Return the duality gap at a point; infinite in float32, whose sums have too few digits."""
@@ -87,13 +90,20 @@ class WorkingSetNewton(ProximalNewton):
         return Proposal(W, minimum.b, gap, minimum.exact)
 
     def move(self, objective, point, proposal, on_block=None):
-        """Return the point after a step of either kind."""
-        if not isinstance(proposal, ProximalStep):
-            return super().move(objective, point, proposal, on_block)
-        self.paid += self.pass_cost
-        after = self.gradients.move(objective, point, proposal, on_block)
-        self.stalled = self.gradients.stalled
-        return after
+        """Return the point after a step of either kind, or where other epochs ended if the first minimum is no better.
+
+        Then it is that of too few columns, and accelerated steps go on from all of them.
+        """
+        if isinstance(proposal, ProximalStep):
+            self.paid += self.pass_cost
+            after = self.gradients.move(objective, point, proposal, on_block)
+            self.stalled = self.gradients.stalled
+            return after
+        after = super().move(objective, point, proposal, on_block)
+        before, self.before = self.before, None
+        if before is None or before.value(objective.penalty).sum() >= after.value(objective.penalty).sum():
+            return after
+        return super().first_point(objective, before.W, before.b, before)
 
     def _missing(self, objective, point):
         """Return the columns to add: those of the support, and those that violate the conditions by most."""
