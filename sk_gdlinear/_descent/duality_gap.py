@@ -166,8 +166,8 @@ def gap_of_squares(penalty, point, fit_intercept):
     share = np.minimum(feasible_share(penalty, grad_W, rounding), 1.0)
     conjugate = conjugate_penalty(penalty, -share[:, None] * grad_W, rounding)
     dual = -share * (along - 2.0 * losses) - share**2 * losses - conjugate
-    # What rounding may hide along a coefficient is its change times what the gradient exceeds its bound by, or if that is
-    # less, what the conjugate of its square would be of that.
+    # What rounding may hide along a coefficient is its change times what the gradient exceeds its bound by, or the
+    # conjugate of its square there, if that is less.
     excess = np.clip(np.abs(grad_W) - penalty.l1.astype(np.float64), 0.0, rounding)
     of_square = np.divide(0.5 * excess**2, penalty.l2, out=np.full(W.shape, np.inf), where=penalty.l2 > 0.0)
     hidden = np.minimum(excess * CHANGE * np.abs(W), of_square).sum(axis=1)
