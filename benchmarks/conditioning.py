@@ -216,8 +216,9 @@ def lowrank(args):
         ("low-rank, wide", *conditioning_data.low_rank(*((200, 500) if args.quick else (2_000, 5_000)))),
         ("house prices", *conditioning_data.house_prices()),
     ]
+    sets.append(("house prices, column by column", np.asfortranarray(sets[2][1]), sets[2][2]))
     found = []
-    for name, X, y in sets[: 2 if args.quick else 3]:
+    for name, X, y in sets[: 2 if args.quick else 4]:
         data_set = Problem(name, X, y)
         for strength in (0.1, 0.01):
             problem = data_set.with_penalty("l1", strength)

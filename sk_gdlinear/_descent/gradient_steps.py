@@ -14,8 +14,11 @@ from .._objective.penalties import BoxedElasticNet
 from .duality_gap import bounds_of, gap_of_squares
 from .newton import ProximalNewton
 
-# The share of the tolerance up to which the estimate decides though the duality gap is larger.
+# The share of the tolerance up to which the estimate decides though the duality gap is larger, and the share where the
+# gap is at most so many times the tolerance: then some more steps mostly prove that the fit has converged.
 NEGLIGIBLE = 0.01
+NEGLIGIBLE_NEAR = 1e-6
+NEAR = 100.0
 
 
 @dataclass
@@ -42,7 +45,8 @@ class GradientSteps(ProximalNewton):
     def remaining_gain(self, proposal, limit):
         """Return what is left to gain: the duality gap, or the estimate where it is unknown or tells nothing."""
         estimate = self.n_steps * max(self.falls) if len(self.falls) == self.n_falls else np.inf
-        return proposal.gain if proposal.exact and estimate > NEGLIGIBLE * limit else estimate
+        share = NEGLIGIBLE_NEAR if proposal.gain <= NEAR * limit else NEGLIGIBLE
+        return proposal.gain if proposal.exact and estimate > share * limit else estimate
 
     def gap_at(self, objective, point):
         """Return the duality gap at a point, and whether it is known; otherwise it is infinite."""

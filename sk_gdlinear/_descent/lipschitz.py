@@ -12,7 +12,7 @@ from .._data.threads import map_blocks
 
 # Rows from which the largest eigenvalue is estimated, fewer where they are long, and the margin for the sampling error.
 EIGENVALUE_ROWS = 2048
-EIGENVALUE_NUMBERS = 1 << 20
+EIGENVALUE_NUMBERS = 1 << 18
 FEWEST_EIGENVALUE_ROWS = 512
 EIGENVALUE_MARGIN = 1.05
 
