@@ -355,6 +355,24 @@ def test_the_objective_falls_where_the_first_minimum_has_too_few_columns(dtype):
     assert (np.diff(model.loss_curve_) <= 1e-6 * model.loss_curve_[0]).all()
 
 
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+def test_early_stopping_goes_on_where_the_first_minimum_has_too_few_columns(penalty):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 300))
+    y = X @ rng.normal(size=300) + 2.0 * rng.normal(size=1000)
+    model = GDLinearRegressor(penalty=penalty, alpha=0.02, early_stopping=True, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.98 and model.best_iter_ > 4
+
+
+def test_few_rows_take_minima_at_once():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 300))
+    y = X[:, :30].sum(axis=1) + rng.normal(size=40)
+    model = GDLinearRegressor(penalty="l1", alpha=0.05, random_state=0).fit(X, y)
+    assert model.stop_reason_ == "converged" and model.n_iter_ <= 10
+    assert (np.diff(model.loss_curve_) < 0.0).all()
+
+
 def test_float32_ends_an_elastic_net_as_early_as_float64():
     """Rounding of the gradient adds to the conjugate of a square no more than its square over that of the penalty."""
     X, y, _ = many_coefficients(n=1500, d=500)
@@ -381,8 +399,9 @@ def test_the_price_of_a_minimum_is_that_of_new_columns_and_of_factors():
 
     assert factors(3, 20, 30) == pytest.approx(3.0 * factors(1, 20, 30))
     assert factors(1, 100, 1) < 0.2 * factors(1, 0, 101)  # a minimum is not far from the one before
-    assert factors(1, 0, 101, n_rows=101) == pytest.approx(factors(1, 0, 101))
-    assert factors(1, 0, 101, n_rows=91) > 1.5 * factors(1, 0, 101)  # ten columns are left without full rank
+    assert factors(1, 0, 200, n_rows=100) == pytest.approx(factors(1, 0, 200))
+    assert factors(1, 0, 300, n_rows=300) == pytest.approx(factors(1, 0, 300, n_rows=400))
+    assert factors(1, 0, 300, n_rows=290) > 1.5 * factors(1, 0, 300, n_rows=300)  # ten columns are in excess
 
 
 def test_with_nearly_as_many_coefficients_as_rows_steps_take_the_place_of_factors(monkeypatch):

@@ -143,6 +143,30 @@ def test_with_squares_no_direction_is_flat_before_its_digits_are(rng, n, alpha, 
     assert objective(model.coef_ @ right) - exact <= 1e-4 * 0.5 * y.var()
 
 
+@pytest.mark.parametrize("alpha", [1e-10, 1e-11, 1e-12])
+@pytest.mark.parametrize("seed", range(4))
+def test_weak_squares_on_rows_of_low_rank_leave_least_squares(alpha, seed):
+    """Along directions without a row the penalty alone would be divided by, and rounding of the rows with it."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(60, 20)) @ rng.normal(size=(20, 120))
+    y = X[:, 0] + 3.0 * rng.normal(size=60)
+    model = GDLinearRegressor(penalty="l2", alpha=alpha, tol=1e-6, random_state=0).fit(X, y)
+    assert model.stop_reason_ == "converged"
+    best = np.linalg.lstsq(np.column_stack([np.ones(60), X]), y, rcond=1e-10)[0]
+    residual = y - best[0] - X @ best[1:]
+    assert np.mean((y - model.predict(X)) ** 2) - np.mean(residual**2) <= 1e-6 * y.var()
+
+
+def test_a_constant_column_does_not_make_others_flat(rng):
+    X = rng.normal(size=(300, 6))
+    z = rng.normal(size=300)
+    X[:, 5] = X[:, :3].sum(axis=1) + 1e-6 * z
+    y = z + X[:, 0] + 0.1 * rng.normal(size=300)
+    for columns in (X, np.column_stack([X, np.full(300, 3.0)])):
+        model = GDLinearRegressor(penalty="l2", alpha=1e-18, random_state=0).fit(columns, y)
+        assert model.stop_reason_ == "converged" and model.score(columns, y) > 0.98
+
+
 def test_a_minimum_that_no_step_reaches_ends_the_fit_which_says_so(rng, monkeypatch):
     """As where rounding of the inner products makes it seem lower than it is."""
     X, Y = few_rows(rng)

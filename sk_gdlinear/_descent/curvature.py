@@ -195,7 +195,10 @@ class Curvature:
         return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
 
     def is_stuck(self, objective, state):
-        """Whether no step lowers the objective any more: with squared errors two in a row, else one of most damping."""
+        """Whether no step lowers the objective any more.
+
+        With squared errors that is so after two in a row that did not, with other losses after one of largest damping.
+        """
         if state is None or not self.newton.tells_gain:
             return False
         if objective.loss.is_quadratic:

@@ -241,6 +241,7 @@ class LinearSystem:
 
     def __init__(self, A, l2=None, basis=None):
         self.root = self.basis = None
+        is_limited = l2 is not None and bool(((l2 > 0.0) | (np.diag(A) == 0.0)).all())
         if l2 is not None:
             A = A + np.diag(l2)
             diagonal = np.diag(A)
@@ -259,7 +260,7 @@ class LinearSystem:
             self.basis = None
         eigenvalues, vectors = np.linalg.eigh(A)
         largest = max(eigenvalues[-1], np.finfo(np.float64).tiny)
-        if l2 is not None and (l2 > 0.0).all():  # no direction is flat, but for rounding
+        if is_limited:  # no direction is flat, but for rounding and constant columns
             least = ROUNDING * max(len(A), EIGENVALUE_ROUNDING * largest)
         else:
             least = max(RANK, ROUNDING * len(A)) * largest

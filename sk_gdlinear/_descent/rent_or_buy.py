@@ -36,9 +36,11 @@ SOLUTION = 0.15
 CHOLESKY = 0.02
 
 # Factors by Cholesky's method that a minimum over a working set takes after the first: for its new columns, since signs
-# of coefficients change on the way, and for each column in excess of the rows, along a flat direction.
+# of coefficients change on the way, and for each column in excess of the rows, along a flat direction.  Up to a few
+# columns their excess does not count.
 FACTORS = 10.0
 EXCESS_FACTORS = 1.0
+FEW_COLUMNS = 200
 
 # Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0
@@ -68,7 +70,8 @@ def _array_products(n_rows, n_columns):
 def columns_cost(n_rows, n_targets, n_known, n_added):
     """Return the cost of the second moments of columns that are added to a working set, and of the minimum over all."""
     n_columns = n_known + n_added
-    n_factors = n_targets * (1.0 + FACTORS * n_added / max(n_columns, 1) + EXCESS_FACTORS * max(n_columns - n_rows, 0))
+    excess = max(n_columns - max(n_rows, FEW_COLUMNS), 0)
+    n_factors = n_targets * (1.0 + FACTORS * n_added / max(n_columns, 1) + EXCESS_FACTORS * excess)
     return MOMENTS_PRODUCT * n_rows * (n_columns**2 - n_known**2) + n_factors * CHOLESKY * n_columns**3
 
 

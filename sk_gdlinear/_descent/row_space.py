@@ -81,9 +81,10 @@ class RowSpaceNewton(ProximalNewton):
         return np.divide(1.0, squares, out=np.zeros_like(squares), where=self.column_squares > 0.0)
 
     def _solution(self, K, y, root, squares):
-        """Return the solution of minimum norm of ``(K + squares I) alpha = y``, (n, k).
+        """Return the solution of ``(K + squares I) alpha = y``, (n, k).
 
-        It is found by Cholesky's method, or by eigenvectors where the matrix is nearly singular.
+        It is found by Cholesky's method, or where the matrix is nearly singular by eigenvectors, without those along
+        which K counts as 0: they do not change the coefficients.
         """
         A = K.copy()
         if squares > 0.0:
@@ -96,12 +97,11 @@ class RowSpaceNewton(ProximalNewton):
             alpha, _ = dpotrs(A, y, lower=True)
             return alpha + dpotrs(A, y - K @ alpha - squares * alpha, lower=True)[0]
         eigenvalues, vectors = np.linalg.eigh(K)
-        eigenvalues = np.maximum(eigenvalues, 0.0) + squares
         least = max(RANK, ROUNDING * len(K))
         if squares > 0.0:  # no direction is flat, but for rounding
             least = ROUNDING * max(EIGENVALUE_ROUNDING, np.sqrt(len(K)))
         counts = eigenvalues > least * max(eigenvalues[-1], np.finfo(np.float64).tiny)
-        inverses = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=counts)
+        inverses = np.divide(1.0, eigenvalues + squares, out=np.zeros_like(eigenvalues), where=counts)
         return vectors @ (inverses[:, None] * (vectors.T @ y))
 
     def _inner_products(self, standardization, root, inverse):

@@ -23,8 +23,9 @@ from .duality_gap import DualSums
 from .row_loops import dual_sums, losses_between, sum_between
 from .smoothing import excess_and_loss
 
-# Rows of float32 data that are converted at once, at most; numbers of dense ones, in at least so many rows; and entries
-# of sparse ones, about: their kernels pass over all columns at every call.
+# Rows of float32 data are converted in blocks.  A block of dense rows has ``CONVERTED_NUMBERS`` numbers at most, but
+# not fewer than ``FEWEST_CONVERTED_ROWS`` rows, nor more than ``CONVERTED_ROWS``.  One of sparse rows has so many rows,
+# or about ``CONVERTED_ENTRIES`` entries if that is more: their kernels pass over all columns at every call.
 CONVERTED_ROWS = 1 << 13
 CONVERTED_NUMBERS = 1 << 18
 FEWEST_CONVERTED_ROWS = 64

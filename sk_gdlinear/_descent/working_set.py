@@ -45,7 +45,7 @@ class WorkingSetNewton(ProximalNewton):
     gradients: AcceleratedGradients | None = None  # steps that are made while further columns are too dear
     pass_cost: float = 0.0  # of a pass over the rows, in the units of ``rent_or_buy``
     paid: float = 0.0  # for passes of such steps, less what was paid for columns
-    before: Point | None = None  # where other epochs ended, until the first minimum is known to be better
+    before: Point | None = None  # where other epochs ended, until the first minimum is known
 
     @property
     def is_bought(self):
@@ -57,7 +57,10 @@ class WorkingSetNewton(ProximalNewton):
         self.columns = np.empty(0, dtype=np.intp)
 
     def first_point(self, objective, W, b, point=None):
-        """Return the ``Point`` of the largest coefficients alone, since before convergence too many are not 0."""
+        """Return the ``Point`` of the largest coefficients alone, since before convergence too many are not 0.
+
+        That of all of them is kept, if it is known.
+        """
         size = (np.abs(W) * np.sqrt(self.column_squares)).max(axis=0)
         dropped = np.argsort(-size, kind="stable")[LEAST_ADDED:]
         start = W.copy()
@@ -90,20 +93,26 @@ class WorkingSetNewton(ProximalNewton):
         return Proposal(W, minimum.b, gap, minimum.exact)
 
     def move(self, objective, point, proposal, on_block=None):
-        """Return the point after a step of either kind, or where other epochs ended if the first minimum is no better.
+        """Return the point after a step of either kind.
 
-        Then it is that of too few columns, and accelerated steps go on from all of them.
+        Where the first minimum is above the objective at which other epochs ended, it is one of too few columns.  The
+        step is then an accelerated one from there, so that the objective falls.
         """
         if isinstance(proposal, ProximalStep):
-            self.paid += self.pass_cost
-            after = self.gradients.move(objective, point, proposal, on_block)
-            self.stalled = self.gradients.stalled
-            return after
+            return self._accelerated(objective, point, proposal, on_block)
         after = super().move(objective, point, proposal, on_block)
         before, self.before = self.before, None
         if before is None or before.value(objective.penalty).sum() >= after.value(objective.penalty).sum():
             return after
-        return super().first_point(objective, before.W, before.b, before)
+        before = super().first_point(objective, before.W, before.b, before)
+        return self._accelerated(objective, before, self.gradients.proposal(objective, before))
+
+    def _accelerated(self, objective, point, proposal, on_block=None):
+        """Return the point after an accelerated step."""
+        self.paid += self.pass_cost
+        after = self.gradients.move(objective, point, proposal, on_block)
+        self.stalled = self.gradients.stalled
+        return after
 
     def _missing(self, objective, point):
         """Return the columns to add: those of the support, and those that violate the conditions by most."""

@@ -305,7 +305,7 @@ class _Run:
         )
         if finished and self.validation is None and not (remaining and remaining[1]):
             finished = self.method.confirms(stopping.limit)
-        if self.method.is_stuck and stopping.tol is not None:
+        if self.validation is None and self.method.is_stuck and stopping.tol is not None:
             finished = True
         if not finished and self.validation is not None and stopping.tol is not None:
             waited = len(self.history) - self.best.epoch >= stopping.patience

@@ -186,9 +186,9 @@ class DaskGDLinearRegressor(GDLinearModel):
         monitors = self._monitors(attributes, (X, y, sample_weight), "fit", len(past[0]))
         rng = generator if self.shuffle else None
         result = fit_loop(method, self.max_iter, self.tol, self.n_iter_no_change, rng, monitors=monitors)
-        is_certain = kind is NewtonRounds and (not method.is_stuck or result.left <= self.tol)
-        if result.stop_reason == "converged" and not is_certain:
-            result = replace(result, stop_reason=NOT_CERTAIN)
+        if result.stop_reason == "converged":
+            is_certain = kind is NewtonRounds and (not method.is_stuck or result.left <= self.tol)
+            result = result if is_certain else replace(result, stop_reason=NOT_CERTAIN)
         self._store(attributes(result), method, statistics, generator)
         end_all(monitors, result.stop_reason, method.notes)
         return warning_after(result, self.max_iter, self.tol)
