@@ -356,9 +356,11 @@ def test_the_objective_falls_where_the_first_minimum_has_too_few_columns(dtype):
 
 
 @pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
-def test_early_stopping_goes_on_where_the_first_minimum_has_too_few_columns(penalty):
+@pytest.mark.parametrize("common", [0.0, 1.0])
+def test_early_stopping_goes_on_where_the_first_minimum_has_too_few_columns(penalty, common):
+    """Also if the first step from all of them is too long, so that the validation loss stays the same for an epoch."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(1000, 300))
+    X = rng.normal(size=(1000, 300)) + common * rng.normal(size=(1000, 1))
     y = X @ rng.normal(size=300) + 2.0 * rng.normal(size=1000)
     model = GDLinearRegressor(penalty=penalty, alpha=0.02, early_stopping=True, random_state=0).fit(X, y)
     assert model.score(X, y) > 0.98 and model.best_iter_ > 4

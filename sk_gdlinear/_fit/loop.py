@@ -228,8 +228,8 @@ class _Run:
         return self.method.objective_scale() if self.validation is None else self.validation.scale()
 
     def is_monotone(self):
-        """Whether the selection loss only falls; the validation loss of full batches may rise."""
-        return self.method.monotone and (self.validation is None or self.method.reduces_variance)
+        """Whether the selection loss only falls; a validation loss may rise, or stay the same for an epoch."""
+        return self.validation is None and self.method.monotone
 
     def epoch(self, rng, start, number):
         """Make an epoch; return its losses."""
