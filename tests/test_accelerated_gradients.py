@@ -356,7 +356,7 @@ def test_the_objective_falls_where_the_first_minimum_has_too_few_columns(dtype):
 
 
 @pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
-@pytest.mark.parametrize("common", [0.0, 1.0])
+@pytest.mark.parametrize("common", [0.0, 1.0, 3.0])
 def test_early_stopping_goes_on_where_the_first_minimum_has_too_few_columns(penalty, common):
     """Also if the first step from all of them is too long, so that the validation loss stays the same for an epoch."""
     rng = np.random.default_rng(0)

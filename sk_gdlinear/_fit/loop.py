@@ -228,8 +228,8 @@ class _Run:
         return self.method.objective_scale() if self.validation is None else self.validation.scale()
 
     def is_monotone(self):
-        """Whether the selection loss only falls; a validation loss may rise, or stay the same for an epoch."""
-        return self.validation is None and self.method.monotone
+        """Whether the selection loss only falls; the validation loss of full batches may rise."""
+        return self.method.monotone and (self.validation is None or self.method.reduces_variance)
 
     def epoch(self, rng, start, number):
         """Make an epoch; return its losses."""
@@ -307,10 +307,12 @@ class _Run:
             finished = self.method.confirms(stopping.limit)
         if self.validation is None and self.method.is_stuck and stopping.tol is not None:
             finished = True
-        if not finished and self.validation is not None and stopping.tol is not None:
-            waited = len(self.history) - self.best.epoch >= stopping.patience
-            # Further epochs are then the same, however few updates there were.
-            finished = waited and self.method.model_gain() <= ROUNDING * self.method.objective_scale()
+        if self.validation is not None and stopping.tol is not None:
+            waited, gain = len(self.history) - self.best.epoch >= stopping.patience, self.method.model_gain()
+            if not finished:  # further epochs are the same, however few updates there were
+                finished = waited and gain <= ROUNDING * self.method.objective_scale()
+            elif not waited:  # an epoch may leave the loss as it was though more can be gained
+                finished = not stopping.limit < gain < np.inf
         if finished and self.method.reduce_step():
             stopping.restart()
             return False, losses
