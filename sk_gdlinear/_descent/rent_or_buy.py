@@ -39,7 +39,7 @@ CHOLESKY = 0.02
 # of coefficients change on the way, and for each column in excess of the rows, along a flat direction.  Up to a few
 # columns their excess does not count.
 FACTORS = 10.0
-EXCESS_FACTORS = 1.0
+EXCESS_FACTORS = 2.0
 FEW_COLUMNS = 200
 
 # Price of the passes with a working set, in epochs of mini-batches.
