@@ -40,7 +40,7 @@ CHOLESKY = 0.02
 # columns their excess does not count.
 FACTORS = 10.0
 EXCESS_FACTORS = 2.0
-FEW_COLUMNS = 200
+CHEAP_COLUMNS = 200
 
 # Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0
@@ -70,7 +70,7 @@ def _array_products(n_rows, n_columns):
 def columns_cost(n_rows, n_targets, n_known, n_added):
     """Return the cost of the second moments of columns that are added to a working set, and of the minimum over all."""
     n_columns = n_known + n_added
-    excess = max(n_columns - max(n_rows, FEW_COLUMNS), 0)
+    excess = max(n_columns - max(n_rows, CHEAP_COLUMNS), 0)
     n_factors = n_targets * (1.0 + FACTORS * n_added / max(n_columns, 1) + EXCESS_FACTORS * excess)
     return MOMENTS_PRODUCT * n_rows * (n_columns**2 - n_known**2) + n_factors * CHOLESKY * n_columns**3
 
