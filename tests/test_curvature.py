@@ -21,9 +21,11 @@ from datasets import gaussian
 from own_objects import LogCosh
 from sk_gdlinear import GDLinearRegressor
 from sk_gdlinear._data.rows import Rows
-from sk_gdlinear._descent.curvature import EARLY, Curvature
+from sk_gdlinear._descent.curvature import Curvature
 from sk_gdlinear._descent.newton import ProximalNewton
+from sk_gdlinear._descent.remaining_gain import EARLY
 from sk_gdlinear._descent.rent_or_buy import Costs
+from sk_gdlinear._descent.row_sample import SampleInspection
 
 TOL = 1e-4  # the default
 
@@ -817,6 +819,11 @@ def test_what_has_converged_has_at_most_tol_left_whatever_the_data(penalty, para
     assert warned <= 1
 
 
+def epochs_that_cost_as_much_as_the_curvature(X):
+    costs = Costs.of(Rows(X, X[:, :1]), 1, True)
+    return costs.curvature / costs.epoch
+
+
 @pytest.mark.parametrize("rare", [False, True], ids=["all columns", "a column that the sample does not know"])
 def test_a_sample_says_that_much_is_left_before_the_epochs_have_cost_as_much_as_the_curvature(rare):
     rng = np.random.default_rng(0)
@@ -824,8 +831,36 @@ def test_a_sample_says_that_much_is_left_before_the_epochs_have_cost_as_much_as_
     X[:, 9] = 0.0 if rare else X[:, 9]
     X[7, 9] = 1.0
     y = np.sin(X[:, :8]).sum(axis=1) + 0.01 * rng.normal(size=20_000)
-    costs = Costs.of(Rows(X, y[:, None]), 1, True)
-    price = int(np.ceil(costs.curvature / costs.epoch))
     model = GDLinearRegressor(random_state=0).fit(X, y)
     assert model.stop_reason_ == "converged"
-    assert model.n_iter_ == int(np.ceil(price / EARLY)) + 1 < price
+    assert model.n_iter_ == int(np.ceil(epochs_that_cost_as_much_as_the_curvature(X) / EARLY)) + 1
+    assert model.n_iter_ < epochs_that_cost_as_much_as_the_curvature(X)
+
+
+@pytest.mark.parametrize("falls_slowly", [True, False])
+def test_where_the_objective_falls_slowly_the_curvature_is_bought_after_the_second_epoch(falls_slowly):
+    """Columns that are mostly sums of twenty others take dozens of epochs, those with long tails take a few."""
+    rng = np.random.default_rng(0)
+    if falls_slowly:
+        X = 0.3 * rng.normal(size=(18_000, 300)) + rng.normal(size=(18_000, 20)) @ rng.normal(size=(20, 300))
+    else:
+        X = rng.standard_t(3.0, size=(18_000, 300))
+    y = X @ rng.normal(size=300) + 20.0 * rng.normal(size=18_000)
+    price = epochs_that_cost_as_much_as_the_curvature(X)
+    model = GDLinearRegressor(random_state=0).fit(X, y)
+    needed = GDLinearRegressor(precondition=False, random_state=0).fit(X, y).n_iter_
+    assert needed > 2.0 * price if falls_slowly else needed < 1.5 * price
+    assert model.n_iter_ == 1 + (2 if falls_slowly else int(np.ceil(price / EARLY)))
+    assert model.stop_reason_ == "converged"
+    A = np.column_stack([X, np.ones(len(X))])
+    residual = y - A @ np.linalg.lstsq(A, y, rcond=None)[0]
+    assert 1.0 - model.score(X, y) <= residual @ residual / np.square(y - y.mean()).sum() + TOL
+
+
+def test_the_forecast_is_right_where_every_epoch_leaves_the_same_part():
+    inspection = SampleInspection(np.ones(1), True)
+    assert inspection.epochs_to_come(1, 0.5, 1e-3) == 0.0
+    assert_allclose(inspection.epochs_to_come(2, 0.25, 0.25 * 0.5**7), 7.0)
+    assert_allclose(inspection.epochs_to_come(5, 0.25 * 0.9**3, 0.25 * 0.9**7), 4.0)
+    assert inspection.epochs_to_come(6, 0.9, 1e-3) == np.inf
+    assert inspection.epochs_to_come(7, 1e-4, 1e-3) == 0.0

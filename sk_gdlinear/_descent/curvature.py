@@ -30,10 +30,6 @@ GAP_ROUNDING = 1e-7
 # costs the difference.  Where the gap is larger another step is made.
 SMOOTHED_SHARE = 0.5
 
-# Factor on the cost of the epochs so far where a sample shows that much is left to gain (M. Purohit, Z. Svitkina and R.
-# Kumar, "Improving Online Algorithms via ML Predictions", NeurIPS 2018).
-EARLY = 3.0
-
 # Tolerance of the model's minimum, relative to that of the fit, and the latter where ``tol`` is None or 0.
 MODEL_TOL = 1e-3
 FALLBACK_TOL = 1e-10
@@ -78,14 +74,11 @@ class Curvature:
 
     def is_due(self, n_epochs):
         """Whether so many epochs have cost as much as the curvature."""
-        return self._price_decides and n_epochs > 0 and self.costs.has_paid(n_epochs)
-
-    def may_buy_early(self, n_epochs):
-        """Whether so many epochs have cost the part of the curvature's price at which a sample may decide to buy it."""
-        return self._price_decides and self.costs.has_paid(EARLY * n_epochs)
+        return self.price_decides and n_epochs > 0 and self.costs.has_paid(n_epochs)
 
     @property
-    def _price_decides(self):
+    def price_decides(self):
+        """Whether the curvature is bought when that is worth its price, and this has not been decided yet."""
         return self.precondition == "auto" and not self.buys_next
 
     def begins(self, n_epochs):

@@ -14,7 +14,7 @@ from .epoch import Plan
 from .error_sample import median_error
 from .evaluation import Evaluation, LastPass, gradient_pass, table_pass
 from .parallel import epoch_in_threads, threads_for
-from .remaining_gain import estimated_gain, inspected_gain, is_confirmed, is_much_left, objective_scale
+from .remaining_gain import buys_early, estimated_gain, inspected_gain, is_confirmed, objective_scale
 from .row_sums import Point
 from .smoothing import slightly_narrowed
 from .state import DescentState
@@ -180,9 +180,9 @@ class MiniBatchDescent:
         if curvature is None or curvature.begins(n_epochs):
             return curvature is not None
         point = self.last_pass.point
-        if point is None or not curvature.may_buy_early(n_epochs):
+        if point is None or not curvature.price_decides:
             return False
-        if not is_much_left(curvature, self.backend, self._problem(), point, n_epochs, self.objective_scale()):
+        if not buys_early(curvature, self.backend, self._problem(), point, n_epochs, self.objective_scale()):
             return False
         curvature.buy_next("since a sample said that much was left to gain")
         return True

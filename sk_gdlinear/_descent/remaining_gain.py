@@ -14,8 +14,11 @@ from .error_sample import SAMPLE_ROWS, curved_share
 from .newton import ProximalNewton
 from .row_sample import sample_size
 
-# The curvature is bought early if a sample says that so many times the tolerance is left to gain.
+# The curvature is bought early if a sample says that so many times the tolerance is left to gain, and either the epochs
+# so far, times the second number, have cost as much, or those to come will (M. Purohit, Z. Svitkina and R. Kumar,
+# "Improving Online Algorithms via ML Predictions", NeurIPS 2018).
 MUCH_LEFT = 10.0
+EARLY = 3.0
 
 # Median absolute error over the half-width of the smoothing, for the median.
 ERRORS_SMOOTHED = 8.0
@@ -77,10 +80,12 @@ def estimated_gain(curvature, backend, problem, point, n_epochs, limit):
     return inspection.gain(problem, point, curved_share(backend, problem, point.W, point.b), limit)
 
 
-def is_much_left(curvature, backend, problem, point, n_epochs, scale):
-    """Return whether a sample says that so much is left to gain that many more epochs would follow."""
-    limit = MUCH_LEFT * curvature.positive_tol * scale
-    return estimated_gain(curvature, backend, problem, point, n_epochs, limit)[0] > limit
+def buys_early(curvature, backend, problem, point, n_epochs, scale):
+    """Return whether a sample says that so much is left to gain that more epochs would cost more than the curvature."""
+    limit, inspection = curvature.positive_tol * scale, curvature.inspection
+    gain, _ = estimated_gain(curvature, backend, problem, point, n_epochs, MUCH_LEFT * limit)
+    n_more = inspection.epochs_to_come(n_epochs, gain / scale, curvature.positive_tol)
+    return gain > MUCH_LEFT * limit and curvature.costs.has_paid(max(EARLY * n_epochs, n_more))
 
 
 def is_confirmed(curvature, backend, objective, problem, point, limit):

@@ -57,6 +57,7 @@ class SampleInspection:
     column_squares: np.ndarray  # (d,), mean squares of the standardized columns over all rows
     may_be_all: bool  # whether the sample may be all rows; they cost as much as buying their curvature
     sample: Sample | None = None  # None before it is drawn
+    newest: tuple[int, float] | None = None  # the number of epochs at the newest forecast, and what this sample said
 
     @property
     def knows_all(self):
@@ -85,8 +86,21 @@ class SampleInspection:
             n_sampled, known = sample_size(problem.rows.X.shape[1]), self.sample.known
             rows, standardization = problem.rows, problem.standardization
             self.sample = draw_stratified_sample(rows, standardization, n_sampled, self.column_squares, known)
+            self.newest = None  # what other columns leave is no part of it
             gain, is_all = self._gain_by_sample(problem, point, curved_share)
         return gain, is_all
+
+    def epochs_to_come(self, n_epochs, left, tol):
+        """Return how many more epochs will leave ``tol`` if each leaves the same part of what the one before left.
+
+        Most leave a larger part than the one before, since along some directions the objective falls slowly.  So their
+        number is rather larger.  It is 0 at the first call: the part is known from two.
+        """
+        before, self.newest = self.newest, (n_epochs, left)
+        if before is None or n_epochs <= before[0] or left <= tol or before[1] == 0.0:
+            return 0.0
+        fall = np.log(before[1] / left) / (n_epochs - before[0])
+        return float(np.log(left / tol) / fall) if fall > 0.0 else np.inf
 
     def _gain_by_sample(self, problem, point, curved_share):
         sample, penalty, W, gradient = self.sample, problem.penalty, point.W.astype(np.float64), point.grad_W
