@@ -4,6 +4,7 @@ Oracles: the second moments of all rows by NumPy, and least squares.
 """
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,17 @@ from sk_gdlinear._data.order import evenly_spaced
 from sk_gdlinear._data.rows import Rows
 from sk_gdlinear._data.standardize import Standardization
 from sk_gdlinear._descent.curvature import Curvature
-from sk_gdlinear._descent.row_sample import SAMPLE_DAMPING, SAMPLE_ROWS, draw_sample, draw_stratified_sample
+from sk_gdlinear._descent.quadratic import QuadraticModel
+from sk_gdlinear._descent.row_sample import (
+    SAMPLE_DAMPING,
+    SAMPLE_ROWS,
+    Sample,
+    SampleInspection,
+    draw_sample,
+    draw_stratified_sample,
+)
+from sk_gdlinear._descent.row_sums import Point
+from sk_gdlinear._objective.penalties import BoxedElasticNet
 
 N_ROWS = 6 * SAMPLE_ROWS
 RARE = np.setdiff1d(np.arange(N_ROWS), evenly_spaced(N_ROWS, SAMPLE_ROWS))[[1, 3_000, 9_001]]  # not in the sample
@@ -37,6 +48,23 @@ def moments_of(X, weight=None):
     """The mean of ``x x^T`` of all rows."""
     s = np.ones(len(X)) if weight is None else weight
     return (X * s[:, None]).T @ X / s.sum()
+
+
+@pytest.mark.parametrize("l2", [None, 0.3])
+@pytest.mark.parametrize("curved_share", [1.0, 0.4])
+def test_what_is_left_to_gain_is_that_of_the_quadratic_model(curved_share, l2):
+    """Its closed form: half the squared slope in the metric of the inverse curvature."""
+    rng = np.random.default_rng(0)
+    Z, W, grad_W, grad_b = rng.normal(size=(9, 3)), rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), rng.normal(size=2)
+    H = Z.T @ Z / 9.0
+    penalty = BoxedElasticNet() if l2 is None else BoxedElasticNet(np.zeros((2, 3)), np.full((2, 3), l2))
+    inspection = SampleInspection(np.diag(H), True, Sample(0.9, np.arange(3), H, QuadraticModel(H), knows_all=True))
+    point, problem = Point(W, np.zeros(2), np.ones(2), grad_W, grad_b), SimpleNamespace(penalty=penalty)
+    gain, is_all = inspection.gain(problem, point, curved_share, limit=0.0)
+    slope, A = grad_W + (l2 or 0.0) * W, curved_share * H + (l2 or 0.0) * np.eye(3)
+    expected = 0.9 * 0.5 * (slope * np.linalg.solve(A, slope.T).T).sum() + 0.5 * grad_b @ grad_b / curved_share
+    assert is_all
+    assert_allclose(gain, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, csr_array], ids=["dense", "sparse"])

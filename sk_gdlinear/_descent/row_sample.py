@@ -108,9 +108,13 @@ class SampleInspection:
             if not (len(sample.known) and isinstance(penalty, BoxedElasticNet)):
                 return 0.0, False
             penalty, W, gradient = penalty.of_columns(sample.known), W[:, sample.known], gradient[:, sample.known]
-        model = sample.model if curved_share == 1.0 else QuadraticModel(curved_share * sample.H)
-        minimum = model.minimise(W, gradient, penalty)
-        gain = sample.factor * minimum.gain + 0.5 * float(np.square(point.grad_b).sum()) / curved_share
+        if penalty.is_zero or curved_share == 1.0:  # without a penalty gains are in inverse proportion to the curvature
+            minimum = sample.model.minimise(W, gradient, penalty)
+            gain = minimum.gain / curved_share
+        else:
+            minimum = QuadraticModel(curved_share * sample.H).minimise(W, gradient, penalty)
+            gain = minimum.gain
+        gain = sample.factor * gain + 0.5 * float(np.square(point.grad_b).sum()) / curved_share
         return gain, sample.knows_all and minimum.exact
 
     def _evenly_spaced(self, problem):

@@ -341,7 +341,7 @@ class BoxedElasticNet(NamedTuple):
         Stochastic Learning and Online Optimization", JMLR 11, 2010), and where the descent has converged they are the
         optimum, whatever the step sizes were.  There may be a step for each coefficient, (k, d).
         """
-        if self.is_zero or (self.lower is None and not np.any(step)):
+        if self.is_zero or (self.lower is None and isinstance(step, float) and step == 0.0):
             return W
         width = step * self.l1
         W = (W - np.minimum(np.maximum(W, -width), width)) / (1.0 + step * self.l2)
