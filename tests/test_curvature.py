@@ -837,15 +837,19 @@ def test_a_sample_says_that_much_is_left_before_the_epochs_have_cost_as_much_as_
     assert model.n_iter_ < epochs_that_cost_as_much_as_the_curvature(X)
 
 
-@pytest.mark.parametrize("falls_slowly", [True, False])
-def test_where_the_objective_falls_slowly_the_curvature_is_bought_after_the_second_epoch(falls_slowly):
+def slow_and_fast_data(falls_slowly):
     """Columns that are mostly sums of twenty others take dozens of epochs, those with long tails take a few."""
     rng = np.random.default_rng(0)
     if falls_slowly:
         X = 0.3 * rng.normal(size=(18_000, 300)) + rng.normal(size=(18_000, 20)) @ rng.normal(size=(20, 300))
     else:
         X = rng.standard_t(3.0, size=(18_000, 300))
-    y = X @ rng.normal(size=300) + 20.0 * rng.normal(size=18_000)
+    return X, X @ rng.normal(size=300) + 20.0 * rng.normal(size=18_000)
+
+
+@pytest.mark.parametrize("falls_slowly", [True, False])
+def test_where_the_objective_falls_slowly_the_curvature_is_bought_after_the_second_epoch(falls_slowly):
+    X, y = slow_and_fast_data(falls_slowly)
     price = epochs_that_cost_as_much_as_the_curvature(X)
     model = GDLinearRegressor(random_state=0).fit(X, y)
     needed = GDLinearRegressor(precondition=False, random_state=0).fit(X, y).n_iter_
@@ -855,6 +859,13 @@ def test_where_the_objective_falls_slowly_the_curvature_is_bought_after_the_seco
     A = np.column_stack([X, np.ones(len(X))])
     residual = y - A @ np.linalg.lstsq(A, y, rcond=None)[0]
     assert 1.0 - model.score(X, y) <= residual @ residual / np.square(y - y.mean()).sum() + TOL
+
+
+def test_a_fit_of_few_epochs_is_not_made_longer_by_a_forecast():
+    X, y = slow_and_fast_data(falls_slowly=True)
+    few = {"max_iter": 3, "tol": None, "random_state": 0}
+    model = GDLinearRegressor(**few).fit(X, y)
+    assert_array_equal(model.coef_, GDLinearRegressor(precondition=False, **few).fit(X, y).coef_)
 
 
 def test_the_forecast_is_right_where_every_epoch_leaves_the_same_part():

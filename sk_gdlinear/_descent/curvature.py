@@ -53,6 +53,7 @@ class Curvature:
     tol: float | None
     costs: Costs | None = None  # needed with "auto"
     inspection: SampleInspection | None = None  # None on a cluster, where all rows are inspected
+    most_epochs: float = np.inf  # of the fit
     reason: str = "as asked"  # why the curvature was bought, or is to be
     buys_next: bool = False  # whether it has been decided, with "auto", that the next epoch begins by buying it
     newest_gap: tuple[Proposal, Gap] | None = None  # the duality gap computed last, and where

@@ -85,6 +85,7 @@ def buys_early(curvature, backend, problem, point, n_epochs, scale):
     limit, inspection = curvature.positive_tol * scale, curvature.inspection
     gain, _ = estimated_gain(curvature, backend, problem, point, n_epochs, MUCH_LEFT * limit)
     n_more = inspection.epochs_to_come(n_epochs, gain / scale, curvature.positive_tol)
+    n_more = min(n_more, curvature.most_epochs - n_epochs)
     return gain > MUCH_LEFT * limit and curvature.costs.has_paid(max(EARLY * n_epochs, n_more))
 
 

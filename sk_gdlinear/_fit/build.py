@@ -128,7 +128,7 @@ def make_method(rows, statistics, hyper, start, max_iter, is_warm=False):
     moments = small_moments(rows, standardization) if hyper.allows_curvature else None
     common, curvature = _common(rows, hyper, objective, batch_size, full_batch, moments), None
     if hyper.standardize and not hyper.has_own_steps:
-        curvature = _curvature(common["backend"], rows, statistics, hyper, objective, batch_size, moments)
+        curvature = _curvature(common["backend"], rows, statistics, hyper, objective, batch_size, max_iter, moments)
     return MiniBatchDescent(
         **common,
         state=DescentState(
@@ -162,7 +162,7 @@ def make_judge(rows, statistics, hyper, start, width):
     return MiniBatchDescent(
         **common,
         state=DescentState(adapt(start(standardization), hyper, average=False), objective, n_epochs=1),
-        curvature=_curvature(common["backend"], rows, statistics, hyper, objective, rows.n_rows),
+        curvature=_curvature(common["backend"], rows, statistics, hyper, objective, rows.n_rows, max_iter=0),
     )
 
 
@@ -215,7 +215,7 @@ def _common(rows, hyper, objective, batch_size, full_batch, moments=None):
     }
 
 
-def _curvature(backend, rows, statistics, hyper, objective, batch_size, moments=None):
+def _curvature(backend, rows, statistics, hyper, objective, batch_size, max_iter, moments=None):
     """Return the curvature to buy, or to judge convergence by; None where its matrix would be too large."""
     rms = statistics.recent_features.spread(hyper.fit_intercept)[0]
     squares = (rms * objective.standardization.inv_scale.astype(np.float64)) ** 2
@@ -225,7 +225,7 @@ def _curvature(backend, rows, statistics, hyper, objective, batch_size, moments=
     if newton is None:
         return None
     inspection = SampleInspection(squares, may_be_all=hyper.precondition != "auto")
-    curvature = Curvature(newton, hyper.precondition, hyper.tol, costs, inspection)
+    curvature = Curvature(newton, hyper.precondition, hyper.tol, costs, inspection, max_iter)
     if hyper.precondition == "auto" and costs.are_out_of_proportion:
         curvature.buy_next("since mini-batches with this penalty cost far more")
     return curvature
