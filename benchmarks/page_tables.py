@@ -83,6 +83,7 @@ def tables_of_r(figures):
             "fits",
             "warned",
             "gap > tol",
+            "to promise > tol",
             "largest gap",
             "peer warned",
             "peer gap > tol",
