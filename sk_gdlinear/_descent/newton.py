@@ -25,7 +25,8 @@ import numpy as np
 
 from .._data.second_moments import SecondMoments
 from .._objective.penalties import BoxedElasticNet
-from .duality_gap import gap_of_line
+from .duality_gap import ROUNDING as ROUNDING_OF_GAP
+from .duality_gap import gap_of_line, gap_of_squares
 from .quadratic import QuadraticModel
 from .row_sums import Point
 
@@ -128,12 +129,27 @@ class ProximalNewton:
     def proposal(self, objective, point, negligible=0.0):
         """Return the minimum of the model at a point."""
         if objective.loss.is_quadratic:
-            model = CentredModel(self.model, self.moments)
-            return self._minimum(model, objective.penalty, point, slice(None), negligible)
+            model, penalty = CentredModel(self.model, self.moments), objective.penalty
+            proposal = self._minimum(model, penalty, point, slice(None), negligible)
+            if isinstance(penalty, BoxedElasticNet) and not penalty.is_zero and penalty.l1.any():
+                proposal = proposal._replace(gain=self._gain_with_kinks(penalty, point, proposal.gain))
+            return proposal
         parts = [self._target_minimum(objective, point, t, negligible) for t in range(len(point.b))]
         joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("W", "b", "slope", "damping"))
         W, b, slope, damping = joined
         return Proposal(W, b, sum(part.gain for part in parts), all(part.exact for part in parts), slope, damping)
+
+    def _gain_with_kinks(self, penalty, point, gain):
+        """Return the duality gap of squared errors in place of the model's ``gain``, unless it may be rounding.
+
+        Along nearly collinear columns the minimum of a model with kinks may be inexact without a sign of it.  The gap
+        is infinite where the penalty does not limit every coefficient: then the model decides.
+        """
+        gap = gap_of_squares(penalty, point, self.fit_intercept)
+        if gap == np.inf:
+            return gain
+        precision = max(np.finfo(point.W.dtype).eps, self.sums.eps)
+        return gap if gap > ROUNDING_OF_GAP * precision * float(point.value(penalty).sum()) else min(gain, gap)
 
     def gap(self, objective, point, proposal, limit=0.0):
         """Return the duality ``Gap`` at a point, by a pass, and by one more if that may bring it below ``limit``.
