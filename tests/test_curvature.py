@@ -869,6 +869,16 @@ def test_a_fit_of_few_epochs_is_not_made_longer_by_a_forecast():
     assert_array_equal(model.coef_, GDLinearRegressor(precondition=False, **few).fit(X, y).coef_)
 
 
+@pytest.mark.parametrize("params", [{}, {"penalty": "l2"}, {"positive": True}, {"loss": "huber"}], ids=str)
+@pytest.mark.parametrize("value", [0.0, 3.0, 1e-200])
+def test_a_constant_target_leaves_nothing_to_forecast(params, value):
+    X = np.random.default_rng(0).normal(size=(4_000, 120))
+    assert epochs_that_cost_as_much_as_the_curvature(X) > 2.0
+    model = GDLinearRegressor(random_state=0, **params).fit(X, np.full(4_000, value))
+    assert model.stop_reason_ == "converged"
+    assert_array_equal(model.predict(X), value)
+
+
 def test_the_forecast_is_right_where_every_epoch_leaves_the_same_part():
     inspection = SampleInspection(np.ones(1), True)
     assert inspection.epochs_to_come(1, 0.5, 1e-3) == 0.0

@@ -84,9 +84,10 @@ def buys_early(curvature, backend, problem, point, n_epochs, scale):
     """Return whether a sample says that so much is left to gain that more epochs would cost more than the curvature."""
     limit, inspection = curvature.positive_tol * scale, curvature.inspection
     gain, _ = estimated_gain(curvature, backend, problem, point, n_epochs, MUCH_LEFT * limit)
+    if not gain > MUCH_LEFT * limit > 0.0:  # the limit is 0 for constant targets
+        return False
     n_more = inspection.epochs_to_come(n_epochs, gain / scale, curvature.positive_tol)
-    n_more = min(n_more, curvature.most_epochs - n_epochs)
-    return gain > MUCH_LEFT * limit and curvature.costs.has_paid(max(EARLY * n_epochs, n_more))
+    return curvature.costs.has_paid(max(EARLY * n_epochs, min(n_more, curvature.most_epochs - n_epochs)))
 
 
 def is_confirmed(curvature, backend, objective, problem, point, limit):
