@@ -917,3 +917,18 @@ def test_an_inexact_minimum_over_nearly_collinear_columns_does_not_count_as_conv
     model, objective, _ = fitted()
     assert model.stop_reason_ == "converged"
     assert objective - least <= TOL * 0.5 * y.var()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_penalty_of_some_coefficients_alone_is_known_to_converge(seed, penalty, share):
+    """Rounding of the gradient along coefficients that are free does not count as what is left."""
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(100, 1_000)), int(rng.integers(2, 40))
+    X = 0.01 * rng.normal(size=(n, d)) + rng.normal(size=(n, 2)) @ rng.normal(size=(2, d))
+    X *= 10.0 ** rng.uniform(-2.0, 2.0, d)
+    y = (X / X.std(axis=0)) @ rng.normal(size=d) + rng.normal(size=n)
+    alpha = np.where(rng.random(d) < share, 10.0 ** rng.uniform(-4.0, 0.0), 0.0)
+    model = GDLinearRegressor(penalty=penalty, alpha=alpha, tol=1e-6, precondition=True, random_state=0).fit(X, y)
+    assert model.stop_reason_ == "converged" and model.n_iter_ <= 3

@@ -226,12 +226,12 @@ class Line:
         return np.array([[self.f(share * float(end.W[0, 0]))] for share in shares])
 
 
-def move_along(f, gain, damping=1.0):
+def move_along(f, gain, damping=1.0, hidden=0.0):
     """A step from 0 to 1 of which the model says that it gains so much; the point after it, and the Newton steps."""
     _, objective = newton_of(np.arange(6.0)[:, None], np.arange(6.0)[:, None] ** 2, loss=Huber(1.0))
     newton = ProximalNewton(Line(f), True, damping=damping)
     point = newton.sums.point(objective, np.zeros((1, 1)), np.zeros(1))
-    return newton.move(objective, point, Proposal(np.ones((1, 1)), np.zeros(1), gain, True)), newton
+    return newton.move(objective, point, Proposal(np.ones((1, 1)), np.zeros(1), gain, True, hidden=hidden)), newton
 
 
 def test_a_step_that_falls_by_a_twentieth_of_what_the_model_says_is_taken_whole_and_damped_less():
@@ -255,6 +255,12 @@ def test_no_step_is_made_where_none_falls():
     assert_allclose(newton.damping, 10.0)
     after, newton = move_along(lambda t: 1.0 + 1e3 * t, gain=1e-17)  # no more than rounding: nothing is tried
     assert after.W == 0.0 and newton.stalled
+
+
+def test_steps_come_to_an_end_where_nothing_is_gained_and_something_may_be_left():
+    for hidden, stalled in ((0.0, False), (1e-3, True)):
+        _, newton = move_along(lambda t: 1.0, gain=0.0, hidden=hidden)
+        assert newton.stalled == stalled
 
 
 @pytest.mark.parametrize("damping", [module.LEAST_DAMPING, 1.0, module.LARGEST_DAMPING])

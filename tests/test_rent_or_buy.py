@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from sk_gdlinear._data.rows import Rows
 from sk_gdlinear._descent.curvature import Curvature
-from sk_gdlinear._descent.rent_or_buy import Costs
+from sk_gdlinear._descent.rent_or_buy import Costs, interior_cost, sample_cost, support_step_cost
 
 
 def rows_of(n, d, k=1):
@@ -89,13 +89,13 @@ def test_sparse_rows_cost_by_their_entries():
     assert costs[0].epoch > costs[1].epoch and costs[0].curvature > costs[1].curvature
 
 
-def test_a_sample_is_looked_at_once_epochs_have_cost_as_much():
-    cheap, dear = Costs(1e3, 1e9), Costs(1e9, 1e9)
-    assert dear.allows_sample(1, 2_048, 50) and not cheap.allows_sample(1, 2_048, 50)
-    assert not dear.allows_sample(0, 2_048, 50)
-    assert cheap.allows_sample(10**6, 2_048, 50)
+def test_epochs_pay_for_a_sample_by_their_number():
+    cheap, dear, price = Costs(1e3, 1e9), Costs(1e9, 1e9), sample_cost(2_048, 50)
+    assert dear.covers(1, price) and not cheap.covers(1, price)
+    assert not dear.covers(0, price)
+    assert cheap.covers(10**6, price)
     several = Costs(2e6, 1e12)
-    assert several.allows_sample(2, 2_048, 50) and not several.allows_sample(2, 8_000, 4_000)
+    assert several.covers(2, price) and not several.covers(2, sample_cost(8_000, 4_000))
 
 
 @pytest.mark.parametrize("precondition", [True, False, "auto"])
@@ -107,3 +107,20 @@ def test_a_purchase_is_never_before_the_first_epoch_unless_asked_for(preconditio
     assert curvature.begins(0) == (precondition is True)
     assert curvature.begins(1) == (precondition is not False)
     assert Curvature(NotBought(), precondition, 1e-4, Costs(10.0, 25.0)).begins(2) == (precondition is True)
+
+
+def test_what_minima_of_a_samples_model_cost_is_rent():
+    class Inspection:
+        spent = 0.0
+
+    curvature = Curvature(None, "auto", 1e-4, Costs(10.0, 35.0), Inspection())
+    assert [curvature.is_due(n) for n in (0, 2, 3, 4)] == [False, False, False, True]
+    Inspection.spent = 20.0
+    assert [curvature.is_due(n) for n in (0, 1, 2)] == [False, False, True]
+
+
+def test_a_minimum_by_interior_point_steps_costs_more_than_steps_over_few_variables():
+    assert support_step_cost(10, False) < support_step_cost(10, True) < support_step_cost(1_000, False)
+    for d in (10, 100, 1_000):
+        assert 10.0 < interior_cost(d) / support_step_cost(d, False) < 200.0
+        assert interior_cost(d) > 50.0 * support_step_cost(d // 10, True)

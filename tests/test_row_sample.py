@@ -67,6 +67,20 @@ def test_what_is_left_to_gain_is_that_of_the_quadratic_model(curved_share, l2):
     assert_allclose(gain, expected, rtol=1e-12)
 
 
+def test_what_the_sample_says_of_a_point_is_computed_once():
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(9, 3))
+    H, penalty = Z.T @ Z / 9.0, BoxedElasticNet(np.full((1, 3), 0.1), np.zeros((1, 3)))
+    inspection = SampleInspection(np.diag(H), True, Sample(0.9, np.arange(3), H, QuadraticModel(H), knows_all=True))
+    problem = SimpleNamespace(penalty=penalty)
+    points = [
+        Point(rng.normal(size=(1, 3)), np.zeros(1), np.ones(1), rng.normal(size=(1, 3)), np.zeros(1)) for _ in "ab"
+    ]
+    first, spent = inspection.gain(problem, points[0], 1.0, limit=0.0), inspection.spent
+    assert inspection.gain(problem, points[0], 1.0, limit=0.0) == first and inspection.spent == spent > 0.0
+    assert inspection.gain(problem, points[1], 1.0, limit=0.0) != first and inspection.spent > spent
+
+
 @pytest.mark.parametrize("kind", [np.asarray, csr_array], ids=["dense", "sparse"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_rare", [0, 3])

@@ -40,6 +40,7 @@ class ProximalStep(NamedTuple):
     exact: bool  # whether it is known
     start: np.ndarray  # (k, d), the extrapolated coefficients
     slope: np.ndarray  # (k, d), the gradient of the loss there, with the best intercept
+    hidden: float = 0.0  # beside the gap nothing may be left
 
 
 @dataclass

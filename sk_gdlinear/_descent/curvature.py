@@ -74,8 +74,9 @@ class Curvature:
         return self.tol or FALLBACK_TOL
 
     def is_due(self, n_epochs):
-        """Whether so many epochs have cost as much as the curvature."""
-        return self.price_decides and n_epochs > 0 and self.costs.has_paid(n_epochs)
+        """Whether so many epochs, and minima of a sample's model, have cost as much as the curvature."""
+        spent = 0.0 if self.inspection is None else self.inspection.spent
+        return self.price_decides and n_epochs > 0 and self.costs.covers(n_epochs, self.costs.curvature - spent)
 
     @property
     def price_decides(self):
@@ -181,12 +182,13 @@ class Curvature:
         """
         if not self.newton.tells_gain:
             return self.newton.remaining_gain(state.proposal, 0.0)
-        if state.stalled and state.proposal.gain <= self._rounding(objective):
+        gain = state.proposal.gain + state.proposal.hidden
+        if state.stalled and gain <= self._rounding(objective):
             return 0.0
         if not state.proposal.exact:
             return np.inf
         # The model of other losses is damped, so that it falls by less.
-        return state.proposal.gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
+        return gain * (1.0 if objective.loss.is_quadratic else SAFETY * (1.0 + self.newton.damping))
 
     def is_stuck(self, objective, state):
         """Whether no step lowers the objective any more.

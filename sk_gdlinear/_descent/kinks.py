@@ -49,19 +49,19 @@ def _coordinate_descent(H, w, q, l1, l2, lower, upper, sweeps, tolerance):
 
 
 def _violation(H, w, q, l1, l2, lower, upper):
-    """Return half the sum of squares of the slopes downhill, which are all 0 at the minimum."""
-    downhill = downhill_slope(w, q + l2 * w, l1, lower, upper)
-    return 0.5 * float(np.square(downhill[np.diag(H) + l2 > 0.0]).sum())
+    """Return half the sum of squares of the least subgradient, which is 0 at the minimum."""
+    r = least_subgradient(w, q + l2 * w, l1, lower, upper)
+    return 0.5 * float(np.square(r[np.diag(H) + l2 > 0.0]).sum())
 
 
-def downhill_slope(w, slope, l1, lower, upper):
-    """Return the steepest slope downhill along each variable, on either side, as far as the bounds allow; at least 0.
+def least_subgradient(w, slope, l1, lower, upper):
+    """Return the subgradient of least size, with that of the bounds; where it is 0, ``w`` is the minimum.
 
-    ``slope`` is that of the quadratic function and the squares.  Where all are 0, ``w`` is the minimum.
+    ``slope`` is that of the quadratic function and the squares.
     """
     right = slope + np.where(w >= 0.0, l1, -l1)
     left = slope + np.where(w > 0.0, l1, -l1)
-    return np.maximum(np.maximum(np.where(w < upper, -right, 0.0), np.where(w > lower, left, 0.0)), 0.0)
+    return np.where(w < upper, np.minimum(right, 0.0), 0.0) + np.where(w > lower, np.maximum(left, 0.0), 0.0)
 
 
 def _free_system(H, w, q, l1, l2, lower, upper):

@@ -25,8 +25,7 @@ import numpy as np
 
 from .._data.second_moments import SecondMoments
 from .._objective.penalties import BoxedElasticNet
-from .duality_gap import ROUNDING as ROUNDING_OF_GAP
-from .duality_gap import gap_of_line, gap_of_squares
+from .duality_gap import gap_of_line
 from .quadratic import QuadraticModel
 from .row_sums import Point
 
@@ -63,6 +62,7 @@ class Proposal(NamedTuple):
     exact: bool  # whether that minimum was found up to rounding
     slope: np.ndarray | None = None  # (k, d), gradient of the loss by the model there; not for squared errors
     damping: np.ndarray | None = None  # (k,), what the model adds to the second derivative of every row's loss
+    hidden: float = 0.0  # by how much the model may still fall at that minimum
 
 
 class CentredModel(NamedTuple):
@@ -129,27 +129,13 @@ class ProximalNewton:
     def proposal(self, objective, point, negligible=0.0):
         """Return the minimum of the model at a point."""
         if objective.loss.is_quadratic:
-            model, penalty = CentredModel(self.model, self.moments), objective.penalty
-            proposal = self._minimum(model, penalty, point, slice(None), negligible)
-            if isinstance(penalty, BoxedElasticNet) and not penalty.is_zero and penalty.l1.any():
-                proposal = proposal._replace(gain=self._gain_with_kinks(penalty, point, proposal.gain))
-            return proposal
+            model = CentredModel(self.model, self.moments)
+            return self._minimum(model, objective.penalty, point, slice(None), negligible)
         parts = [self._target_minimum(objective, point, t, negligible) for t in range(len(point.b))]
         joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("W", "b", "slope", "damping"))
         W, b, slope, damping = joined
-        return Proposal(W, b, sum(part.gain for part in parts), all(part.exact for part in parts), slope, damping)
-
-    def _gain_with_kinks(self, penalty, point, gain):
-        """Return the duality gap of squared errors in place of the model's ``gain``, unless it may be rounding.
-
-        Along nearly collinear columns the minimum of a model with kinks may be inexact without a sign of it.  The gap
-        is infinite where the penalty does not limit every coefficient: then the model decides.
-        """
-        gap = gap_of_squares(penalty, point, self.fit_intercept)
-        if gap == np.inf:
-            return gain
-        precision = max(np.finfo(point.W.dtype).eps, self.sums.eps)
-        return gap if gap > ROUNDING_OF_GAP * precision * float(point.value(penalty).sum()) else min(gain, gap)
+        gain, hidden = (sum(getattr(part, name) for part in parts) for name in ("gain", "hidden"))
+        return Proposal(W, b, gain, all(part.exact for part in parts), slope, damping, hidden)
 
     def gap(self, objective, point, proposal, limit=0.0):
         """Return the duality ``Gap`` at a point, by a pass, and by one more if that may bring it below ``limit``.
@@ -198,7 +184,8 @@ class ProximalNewton:
             share, *parameters = self._best_share(objective, point, proposal, after)
             if share < 1.0:
                 after, fall = at(*parameters)
-        was_stalled, self.stalled = self.stalled, not falls_by(LEAST_FALL)
+        is_still = proposal.gain == 0.0 < proposal.hidden and not fall > 0.0
+        was_stalled, self.stalled = self.stalled, is_still or not falls_by(LEAST_FALL)
         if not objective.loss.is_quadratic:
             self._adapt_damping(0.0 if self.stalled else share, was_stalled)
         return point if self.stalled and not fall >= 0.0 else after
@@ -253,11 +240,11 @@ class ProximalNewton:
         quadratic, moments, h = model
         W, b, grad_b = point.W[targets].astype(np.float64), point.b[targets].astype(np.float64), point.grad_b[targets]
         grad_W = self._centred_gradient(point, moments, targets)
-        after, gain, exact = quadratic.minimise(W, grad_W, penalty, negligible, rough)
+        after, gain, exact, hidden = quadratic.minimise(W, grad_W, penalty, negligible, rough)
         if self.fit_intercept:
             b = b - grad_b / h - (after - W) @ moments.mean
             gain += 0.5 * float(np.square(grad_b).sum()) / h
-        return Proposal(after, b, gain, exact)
+        return Proposal(after, b, gain, exact, hidden=hidden)
 
     def _centred_gradient(self, point, moments, targets):
         """Return the gradient by the coefficients with the intercept that is optimal for them."""

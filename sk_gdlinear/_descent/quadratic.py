@@ -23,7 +23,9 @@ import numpy as np
 from scipy.linalg.lapack import dlange, dpocon, dpotrf, dpotrs, dtrtri
 
 from .._objective.penalties import BoxedElasticNet
-from .kinks import Kinks, coordinate_descent, free_system, share_to_kink, violation
+from .interior_point import interior_minimum
+from .kinks import Kinks, coordinate_descent, free_system, least_subgradient, share_to_kink, violation
+from .rent_or_buy import interior_cost, support_step_cost
 
 # Eigenvalue, relative to the largest, below which a direction counts as flat; times the number of columns, twice the
 # rounding of products if that is more.  Columns of condition 1e6 have eigenvalues down to 1e-12.
@@ -37,12 +39,11 @@ EIGENVALUE_ROUNDING = 4.0
 # Reciprocal condition number from which Cholesky's method keeps enough digits.
 CHOLESKY_CONDITION = 1e-8
 
-# Sweeps of coordinate descent between Newton steps; Newton steps in a row that a change of sign shortens; rounds of
-# both, at most; and those after what is left seems negligible, until it is rounding.
+# Sweeps of coordinate descent between Newton steps; Newton steps in a row that a change of sign shortens; and rounds of
+# both, at most.
 SWEEPS = 20
 SHORTENED_STEPS = 30
 ROUNDS = 200
-MORE_ROUNDS = 10
 
 # Damping of a nearly singular matrix relative to its norm, and how often its effects are reduced by powers of ten.
 DAMPING = 1e-13
@@ -53,8 +54,8 @@ REFINEMENTS = 3
 NEGLIGIBLE = 1e-15
 FLAT_SLOPE = 1e-13
 
-# The part of the model's decrease that may be left to gain where the minimum counts as found nevertheless.
-RELATIVE_ACCURACY = 1e-6
+# The part of the model's scale that an upper bound of what may be left need not fall below.
+HIDDEN = 1e-10
 
 # Iterations of the accelerated proximal gradient, and the relative change at which it ends.
 PROXIMAL_ITERATIONS = 5000
@@ -67,6 +68,7 @@ class Minimum(NamedTuple):
     W: np.ndarray  # (k, d)
     gain: float  # by how much the model falls, over all targets
     exact: bool  # whether it is the minimum up to rounding
+    hidden: float = 0.0  # by how much the model may still fall, along variables that are nearly collinear
 
 
 class QuadraticModel:
@@ -88,6 +90,7 @@ class QuadraticModel:
         self.H = H * np.multiply.outer(inverse, inverse)
         np.fill_diagonal(self.H, np.where(diagonal > 0.0, 1.0, 0.0))
         self.factors = inverse, inverse * inverse, self.scale, self.scale  # of l1, l2 and the bounds
+        self.spent = 0.0  # on minima with kinks, in the units of ``rent_or_buy``
         self._systems = {}
 
     def minimise(self, W, grad_W, penalty, negligible=0.0, rough=0.0):
@@ -120,8 +123,8 @@ class QuadraticModel:
                     lower, upper = np.full_like(l1, -np.inf), np.full_like(l1, np.inf)
                 kinks = Kinks(l1, l2, lower, upper)
                 parts.append(self._with_kinks(U[t], grad_U[t], kinks, negligible, rough))
-        U = np.array([u for u, _, _ in parts])
-        return Minimum(U / self.scale, float(sum(gain for _, gain, _ in parts)), all(exact for *_, exact in parts))
+        U, gains, exact, hidden = zip(*parts, strict=True)
+        return Minimum(np.array(U) / self.scale, float(sum(gains)), all(exact), float(sum(hidden)))
 
     def product(self, W):
         """Return ``W H``."""
@@ -150,7 +153,7 @@ class QuadraticModel:
         slope = gradient if l2 is None else gradient + l2 * u
         system = self._system(l2)
         step = system.solve(slope)
-        return system.project(u) - step, 0.5 * float(slope @ step), True
+        return system.project(u) - step, 0.5 * float(slope @ step), True, 0.0
 
     def _with_kinks(self, u, gradient, penalty, negligible, rough):
         """Return the minimum of the model with absolute values or bounds."""
@@ -162,47 +165,91 @@ class QuadraticModel:
         if self.reference is None:  # for losses other than the squared error, the objective is no scale of the gradient
             scale += abs(float(gradient @ u)) + float(penalty.l1 @ np.abs(u))
         left, rounding = violation(self.H, w, q, *penalty), NEGLIGIBLE * scale
+        negligible, noise = max(negligible, rounding), FLAT_SLOPE * np.sqrt(scale)
         if left <= rounding and is_inside:
-            return w, 0.0, True
-        negligible, more = max(negligible, rounding), MORE_ROUNDS
+            return w, 0.0, True, self._hidden(w, q, penalty, left, max(negligible, HIDDEN * scale))
+        price, is_near, is_spent = interior_cost(len(w)), False, False
         for _ in range(ROUNDS):
             coordinate_descent(self.H, w, q, *penalty, SWEEPS, negligible)
             if rough > 0.0:
                 left = violation(self.H, w, q, *penalty)
                 if left <= rough:
                     break
-            self._newton_on_support(w, q, penalty, FLAT_SLOPE * np.sqrt(scale))
+            cost = self._newton_on_support(w, q, penalty, noise, price)
+            price -= cost
+            if price <= 0.0:
+                if is_near:
+                    is_spent, price = True, np.inf
+                else:
+                    is_near, price = True, interior_cost(len(w))
+                    w, cost = self._near_minimum(w, u, gradient, penalty), cost + price
+            self.spent += cost
             q = gradient + self.H @ (w - u)  # without the rounding of many small changes
             left = violation(self.H, w, q, *penalty)
-            # Along columns that are nearly collinear with those of the support the gain is a multiple of this.
-            if left <= rounding or (left <= negligible and more == 0):
+            if left <= rounding or (is_spent and left <= negligible):
                 break
-            more -= left <= negligible
         moved = w - u
         falls = -(float(gradient @ moved) + 0.5 * float(moved @ (self.H @ moved))) + penalty.value(u) - penalty.value(w)
-        return w, max(falls, 0.0), left <= max(negligible, rough, RELATIVE_ACCURACY * falls)
+        hidden = self._hidden(w, q, penalty, left, max(negligible, HIDDEN * scale))
+        return w, max(falls, 0.0), left <= max(negligible, rough), hidden
 
-    def _newton_on_support(self, w, q, penalty, noise):
+    def _hidden(self, w, q, penalty, left, enough):
+        """Return an upper bound of what is left to gain at a point of the model with absolute values or bounds.
+
+        With the least subgradient r it is half of r^T (H + diag(l2))^-1 r, since the model falls by less than a
+        quadratic function with that slope.  It is at most ``left``, half of r^T r, over the least eigenvalue that does
+        not count as flat; that is returned where it is ``enough``.
+        """
+        if left <= RANK * enough:
+            return left / RANK
+        moves, A = self._moving(penalty)
+        r = least_subgradient(w, q + penalty.l2 * w, penalty.l1, penalty.lower, penalty.upper)[moves]
+        return 0.5 * abs(float(r @ damped_solution(A, r)))
+
+    def _newton_on_support(self, w, q, penalty, noise, most):
         """Minimise over the coefficients that are neither 0 nor at a bound, in place, without a change of signs.
 
         Where there are more of them than the rank of their matrix, one step is made for each in excess: a step along a
-        flat direction ends where one more coefficient is 0 or at a bound.
+        flat direction ends where one more coefficient is 0 or at a bound.  Return the cost of the steps, after which
+        none is made once it is ``most``.
         """
+        cost = 0.0
         for n_steps in count():
             free, A, slope = free_system(self.H, w, q, *penalty)
-            if not len(free):
-                return
+            if not len(free) or cost >= most:
+                return cost
             factor = _cholesky(A)
+            cost += support_step_cost(len(free), factor is None)
             if factor is not None and n_steps >= SHORTENED_STEPS:
-                return
+                return cost
             step = -(damped_solution(A, slope, noise) if factor is None else dpotrs(factor, slope, lower=True)[0])
             share, hit, value = share_to_kink(w, step, free, penalty.l1, penalty.lower, penalty.upper)
             w[free] += share * step
             q += share * (step @ self.H[free])
             if hit < 0:
-                return
+                return cost
             q += (value - w[hit]) * self.H[hit]
             w[hit] = value
+
+    def _near_minimum(self, w, u, gradient, penalty):
+        """Return variables near the minimum of the model, by interior-point steps; or ``w`` if that is lower."""
+        moves, A = self._moving(penalty)
+        start, near = w[moves], w.copy()
+        slope = (gradient + self.H @ (w - u) + penalty.l2 * w)[moves] - A @ start  # at 0
+        near[moves] = interior_minimum(A, slope, start, penalty.l1[moves], penalty.lower[moves], penalty.upper[moves])
+
+        def value(w):
+            moved = w - u
+            return float(gradient @ moved) + 0.5 * float(moved @ (self.H @ moved)) + penalty.value(w)
+
+        return near if value(near) < value(w) else w
+
+    def _moving(self, penalty):
+        """Return which variables can move, as a mask, and the matrix of the model and the squares among them."""
+        moves = (np.diag(self.H) + penalty.l2 > 0.0) & (penalty.lower < penalty.upper)
+        A = self.H[np.ix_(moves, moves)]
+        A.flat[:: len(A) + 1] += penalty.l2[moves]
+        return moves, A
 
     def _proximal_gradient(self, W, grad_W, penalty):
         """Return the minimum of the model with a user-defined penalty, by accelerated proximal gradients."""

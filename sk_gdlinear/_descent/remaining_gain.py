@@ -12,6 +12,7 @@ from .._objective.objective import LEAST_SMOOTHING
 from .duality_gap import has_gap
 from .error_sample import SAMPLE_ROWS, curved_share
 from .newton import ProximalNewton
+from .rent_or_buy import sample_cost
 from .row_sample import sample_size
 
 # The curvature is bought early if a sample says that so many times the tolerance is left to gain, and either the epochs
@@ -71,11 +72,12 @@ def estimated_gain(curvature, backend, problem, point, n_epochs, limit):
     point : Point
         At the parameters in question.
     n_epochs : int
-        Epochs so far, which must have cost as much as the sample.
+        Epochs so far, which must have cost as much as the sample, or as the minima of its model so far.
     limit : float
     """
     inspection, d = curvature.inspection, problem.rows.X.shape[1]
-    if inspection.sample is None and not curvature.costs.allows_sample(n_epochs, sample_size(d), d):
+    price = sample_cost(sample_size(d), d) if inspection.sample is None else inspection.spent
+    if not curvature.costs.covers(n_epochs, price):
         return 0.0, False
     return inspection.gain(problem, point, curved_share(backend, problem, point.W, point.b), limit)
 

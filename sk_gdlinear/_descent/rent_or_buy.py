@@ -42,6 +42,14 @@ FACTORS = 10.0
 EXCESS_FACTORS = 2.0
 CHEAP_COLUMNS = 200
 
+# A Newton step of a model with kinks, and an interior-point step, beside their factors; and how many of the latter a
+# minimum takes.
+SUPPORT_STEP_ONCE = 2.5e4
+FLAT_FACTORS = 4.0
+INTERIOR_STEP_ONCE = 2e5
+INTERIOR_STEPS = 15.0
+
+
 # Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0
 
@@ -73,6 +81,21 @@ def columns_cost(n_rows, n_targets, n_known, n_added):
     excess = max(n_columns - max(n_rows, CHEAP_COLUMNS), 0)
     n_factors = n_targets * (1.0 + FACTORS * n_added / max(n_columns, 1) + EXCESS_FACTORS * excess)
     return MOMENTS_PRODUCT * n_rows * (n_columns**2 - n_known**2) + n_factors * CHOLESKY * n_columns**3
+
+
+def sample_cost(n_sampled, n_columns):
+    """Return the cost of the second moments of a sample of the rows, and of a factor of them."""
+    return n_sampled * n_columns * (MOMENTS_NUMBER + MOMENTS_PRODUCT * n_columns) + CHOLESKY * n_columns**3
+
+
+def support_step_cost(n_free, is_flat):
+    """Return the cost of a Newton step of a model with kinks, over the variables that are neither 0 nor at a bound."""
+    return SUPPORT_STEP_ONCE + (FLAT_FACTORS if is_flat else 1.0) * CHOLESKY * n_free**3
+
+
+def interior_cost(n_columns):
+    """Return the cost of the minimum of a model with kinks by interior-point steps."""
+    return INTERIOR_STEPS * (INTERIOR_STEP_ONCE + CHOLESKY * n_columns**3)
 
 
 class Costs(NamedTuple):
@@ -119,14 +142,13 @@ class Costs(NamedTuple):
 
     def has_paid(self, n_epochs):
         """Whether the rent of so many epochs adds up to the price of the curvature."""
-        return n_epochs * self.epoch >= self.curvature
+        return self.covers(n_epochs, self.curvature)
 
     @property
     def are_out_of_proportion(self):
         """Whether an epoch costs so much more than the curvature that none is worth its price."""
         return self.epoch > OUT_OF_PROPORTION * self.curvature
 
-    def allows_sample(self, n_epochs, n_sampled, n_columns):
-        """Whether the rent of so many epochs adds up to the second moments of a sample."""
-        price = n_sampled * n_columns * (MOMENTS_NUMBER + MOMENTS_PRODUCT * n_columns) + CHOLESKY * n_columns**3
+    def covers(self, n_epochs, price):
+        """Whether the rent of so many epochs adds up to a price."""
         return n_epochs * self.epoch >= price

@@ -58,11 +58,17 @@ class SampleInspection:
     may_be_all: bool  # whether the sample may be all rows; they cost as much as buying their curvature
     sample: Sample | None = None  # None before it is drawn
     newest: tuple[int, float] | None = None  # the number of epochs at the newest forecast, and what this sample said
+    known: tuple | None = None  # the newest point and sample, and what it said there
 
     @property
     def knows_all(self):
         """Whether a sample has been drawn that represents all columns."""
         return self.sample is not None and self.sample.knows_all
+
+    @property
+    def spent(self):
+        """What minima of the model with kinks have cost so far, in the units of ``rent_or_buy``."""
+        return 0.0 if self.sample is None or self.sample.model is None else self.sample.model.spent
 
     def gain(self, problem, point, curved_share, limit):
         """Return what is left to gain at a point, and whether all columns count in it.
@@ -103,18 +109,23 @@ class SampleInspection:
         return float(np.log(left / tol) / fall) if fall > 0.0 else np.inf
 
     def _gain_by_sample(self, problem, point, curved_share):
+        if self.known is None or self.known[0] is not point or self.known[1] is not self.sample:
+            self.known = point, self.sample, self._computed_gain(problem, point, curved_share)
+        return self.known[2]
+
+    def _computed_gain(self, problem, point, curved_share):
         sample, penalty, W, gradient = self.sample, problem.penalty, point.W.astype(np.float64), point.grad_W
         if not sample.knows_all:
             if not (len(sample.known) and isinstance(penalty, BoxedElasticNet)):
                 return 0.0, False
             penalty, W, gradient = penalty.of_columns(sample.known), W[:, sample.known], gradient[:, sample.known]
         if penalty.is_zero or curved_share == 1.0:  # without a penalty gains are in inverse proportion to the curvature
-            minimum = sample.model.minimise(W, gradient, penalty)
-            gain = minimum.gain / curved_share
+            model, units = sample.model, curved_share
         else:
-            minimum = QuadraticModel(curved_share * sample.H).minimise(W, gradient, penalty)
-            gain = minimum.gain
-        gain = sample.factor * gain + 0.5 * float(np.square(point.grad_b).sum()) / curved_share
+            model, units = QuadraticModel(curved_share * sample.H), 1.0
+        minimum = model.minimise(W, gradient, penalty)
+        gain = sample.factor * (minimum.gain + minimum.hidden) / units
+        gain += 0.5 * float(np.square(point.grad_b).sum()) / curved_share
         return gain, sample.knows_all and minimum.exact
 
     def _evenly_spaced(self, problem):

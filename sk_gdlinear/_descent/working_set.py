@@ -15,7 +15,7 @@ import numpy as np
 from .._data.second_moments import second_moments
 from .accelerated_gradients import AcceleratedGradients, ProximalStep
 from .duality_gap import bounds_of, gap_of_squares
-from .kinks import downhill_slope
+from .kinks import least_subgradient
 from .newton import CentredModel, Proposal, ProximalNewton
 from .quadratic import QuadraticModel
 from .rent_or_buy import MOST_COLUMNS, columns_cost
@@ -120,7 +120,8 @@ class WorkingSetNewton(ProximalNewton):
         scale = np.sqrt(np.where(self.column_squares > 0.0, self.column_squares, np.inf))
         penalty = objective.penalty
         slope = point.grad_W + penalty.l2 * point.W
-        violated = (downhill_slope(point.W, slope, penalty.l1, *bounds_of(penalty)) / scale).max(axis=0)
+        subgradient = least_subgradient(point.W, slope, penalty.l1, *bounds_of(penalty))
+        violated = (np.abs(subgradient) / scale).max(axis=0)
         violated[self.columns] = violated[chosen] = 0.0
         most = max(LEAST_ADDED, ADDED_PER_COEFFICIENT * np.count_nonzero(chosen))
         added = np.argsort(-violated, kind="stable")[:most]

@@ -52,7 +52,7 @@ def violation(
     const double[:, ::1] H, const double[::1] w, const double[::1] q, const double[::1] l1, const double[::1] l2,
     const double[::1] lower, const double[::1] upper,
 ):
-    """Return half the sum of squares of the slopes downhill, by which each variable violates the conditions."""
+    """Return half the sum of squares of the least subgradient, which is 0 at the minimum."""
     cdef:
         Py_ssize_t j
         double slope, downhill, total = 0.0
