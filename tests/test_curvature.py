@@ -26,7 +26,6 @@ from sk_gdlinear._descent.newton import ProximalNewton
 from sk_gdlinear._descent.remaining_gain import EARLY
 from sk_gdlinear._descent.rent_or_buy import Costs
 from sk_gdlinear._descent.row_sample import SampleInspection
-from sk_gdlinear._kernels import dense
 
 TOL = 1e-4  # the default
 
@@ -888,7 +887,6 @@ def test_the_forecast_is_right_where_every_epoch_leaves_the_same_part():
     assert inspection.epochs_to_come(7, 1e-4, 1e-3) == 0.0
 
 
-@pytest.mark.skipif(dense is None, reason="it takes a minute without the compiled kernels")
 def test_an_inexact_minimum_over_nearly_collinear_columns_does_not_count_as_converged():
     """The model alone says 1e-6 where 1e-4 is left; oracle: coefficients that fulfil the conditions of a minimum."""
     rng = np.random.default_rng(345)

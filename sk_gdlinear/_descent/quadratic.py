@@ -10,7 +10,9 @@ whose eigenvalue is below ``RANK`` times the largest the scaled parameters are 0
 all coefficients have a quadratic penalty that holds only for eigenvalues that may be rounding.  With absolute values or
 bounds coordinate descent (J. Friedman, T. Hastie and R. Tibshirani, "Regularization Paths for Generalized Linear Models
 via Coordinate Descent", Journal of Statistical Software 33, 2010) finds which coefficients are 0 or at a bound, and
-Newton steps on the others find the minimum.  With a user-defined penalty the minimum is found by accelerated proximal
+Newton steps on the others find the minimum.  Where columns are nearly collinear such steps take one coefficient after
+the other to 0 or to a bound; once they have cost as much as ``interior_point``, that comes near the minimum instead,
+and the steps go on from there.  With a user-defined penalty the minimum is found by accelerated proximal
 gradients (A. Beck and M. Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", SIAM Journal on Imaging
 Sciences 2, 2009), restarted where they point uphill (B. O'Donoghue and E. Candes, Foundations of Computational
 Mathematics 15, 2015).

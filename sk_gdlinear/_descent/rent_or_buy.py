@@ -42,13 +42,12 @@ FACTORS = 10.0
 EXCESS_FACTORS = 2.0
 CHEAP_COLUMNS = 200
 
-# A Newton step of a model with kinks, and an interior-point step, beside their factors; and how many of the latter a
-# minimum takes.
+# A Newton step of a model with kinks, beside its factor, and the factors where its matrix is nearly singular; an
+# interior-point step, beside its factor, and the number of those that a minimum takes.
 SUPPORT_STEP_ONCE = 2.5e4
 FLAT_FACTORS = 4.0
 INTERIOR_STEP_ONCE = 2e5
 INTERIOR_STEPS = 15.0
-
 
 # Price of the passes with a working set, in epochs of mini-batches.
 WORKING_SET_EPOCHS = 1.0
