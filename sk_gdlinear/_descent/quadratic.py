@@ -168,8 +168,9 @@ class QuadraticModel:
             scale += abs(float(gradient @ u)) + float(penalty.l1 @ np.abs(u))
         left, rounding = violation(self.H, w, q, *penalty), NEGLIGIBLE * scale
         negligible, noise = max(negligible, rounding), FLAT_SLOPE * np.sqrt(scale)
+        enough = max(negligible, HIDDEN * scale)
         if left <= rounding and is_inside:
-            return w, 0.0, True, self._hidden(w, q, penalty, left, max(negligible, HIDDEN * scale))
+            return w, 0.0, True, self._hidden(w, q, penalty, left, enough)
         price, is_near, is_spent = interior_cost(len(w)), False, False
         for _ in range(ROUNDS):
             coordinate_descent(self.H, w, q, *penalty, SWEEPS, negligible)
@@ -190,10 +191,13 @@ class QuadraticModel:
             left = violation(self.H, w, q, *penalty)
             if left <= rounding or (is_spent and left <= negligible):
                 break
-        moved = w - u
-        falls = -(float(gradient @ moved) + 0.5 * float(moved @ (self.H @ moved))) + penalty.value(u) - penalty.value(w)
-        hidden = self._hidden(w, q, penalty, left, max(negligible, HIDDEN * scale))
+        falls, hidden = self._falls(u, w, gradient, penalty), self._hidden(w, q, penalty, left, enough)
         return w, max(falls, 0.0), left <= max(negligible, rough), hidden
+
+    def _falls(self, u, w, gradient, penalty):
+        """Return by how much the model with its penalty falls from ``u``, where the gradient is known, to ``w``."""
+        moved = w - u
+        return -(float(gradient @ moved) + 0.5 * float(moved @ (self.H @ moved))) + penalty.value(u) - penalty.value(w)
 
     def _hidden(self, w, q, penalty, left, enough):
         """Return an upper bound of what is left to gain at a point of the model with absolute values or bounds.
@@ -239,12 +243,7 @@ class QuadraticModel:
         start, near = w[moves], w.copy()
         slope = (gradient + self.H @ (w - u) + penalty.l2 * w)[moves] - A @ start  # at 0
         near[moves] = interior_minimum(A, slope, start, penalty.l1[moves], penalty.lower[moves], penalty.upper[moves])
-
-        def value(w):
-            moved = w - u
-            return float(gradient @ moved) + 0.5 * float(moved @ (self.H @ moved)) + penalty.value(w)
-
-        return near if value(near) < value(w) else w
+        return near if self._falls(u, near, gradient, penalty) > self._falls(u, w, gradient, penalty) else w
 
     def _moving(self, penalty):
         """Return which variables can move, as a mask, and the matrix of the model and the squares among them."""

@@ -58,7 +58,7 @@ class SampleInspection:
     may_be_all: bool  # whether the sample may be all rows; they cost as much as buying their curvature
     sample: Sample | None = None  # None before it is drawn
     newest: tuple[int, float] | None = None  # the number of epochs at the newest forecast, and what this sample said
-    known: tuple | None = None  # the newest point and sample, and what it said there
+    answer: tuple | None = None  # the newest point, the sample, and what it said there
 
     @property
     def knows_all(self):
@@ -109,9 +109,9 @@ class SampleInspection:
         return float(np.log(left / tol) / fall) if fall > 0.0 else np.inf
 
     def _gain_by_sample(self, problem, point, curved_share):
-        if self.known is None or self.known[0] is not point or self.known[1] is not self.sample:
-            self.known = point, self.sample, self._computed_gain(problem, point, curved_share)
-        return self.known[2]
+        if self.answer is None or self.answer[0] is not point or self.answer[1] is not self.sample:
+            self.answer = point, self.sample, self._computed_gain(problem, point, curved_share)
+        return self.answer[2]
 
     def _computed_gain(self, problem, point, curved_share):
         sample, penalty, W, gradient = self.sample, problem.penalty, point.W.astype(np.float64), point.grad_W
